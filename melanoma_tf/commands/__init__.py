@@ -1,0 +1,1 @@
+"""One module per command: a docstring, `define_flags`, `main`."""

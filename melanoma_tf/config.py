@@ -1,0 +1,207 @@
+"""A run's settings: frozen dataclasses, the recipes that fill them, and `--set key=value` on top."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterable
+from typing import Any, get_type_hints
+
+from melanoma_tf.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Input.
+
+    image_size: side in pixels of what the model sees. shuffle_memory_mb: size of the shuffle buffer of encoded records;
+    everything is shuffled at once where the set fits.
+    """
+
+    image_size: int = 256
+    shuffle_memory_mb: int = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a training image; each a strength in [0, 1] of the op of that name in `augment.OPS`, 0 = off."""
+
+    flip: float = 1.0
+    transpose: float = 0.0
+    rotate: float = 1.0
+    shear: float = 0.5
+    zoom: float = 0.5
+    shift: float = 0.5
+    brightness: float = 0.5
+    contrast: float = 0.5
+    saturation: float = 0.5
+    hue: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Network.
+
+    backbone: a name in `models.BACKBONES`. weights: `none`, `imagenet` (downloads), or a path to `.h5`, `.keras`,
+    `.npz` or torchvision `.pth`. topology: `keras` or `torchvision` (symmetric padding, epsilon 1e-5), which must match
+    where the weights come from. metadata: also look at sex, age and site.
+    """
+
+    backbone: str = "efficientnet_b0"
+    weights: str = "none"
+    topology: str = "keras"
+    dropout: float = 0.2
+    drop_connect: float = 0.2
+    metadata: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation.
+
+    batch_size is global, over all replicas. learning_rate is the peak; schedule `cosine`, `exponential` or `constant`
+    after warmup_epochs (linear). optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
+    norm of the gradient, 0 = unlimited. select: weights that predict, `last`, or `best` by validation AUC, which
+    flatters the out-of-fold score. checkpoint_minutes: time between checkpoints inside an epoch.
+    """
+
+    epochs: int = 12
+    batch_size: int = 64
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    learning_rate: float = 5e-4
+    warmup_epochs: float = 1.0
+    schedule: str = "cosine"
+    final_learning_rate_ratio: float = 0.01
+    decay_per_epoch: float = 0.8
+    loss: str = "binary_cross_entropy"
+    label_smoothing: float = 0.05
+    clip_norm: float = 0.0
+    select: str = "last"
+    checkpoint_minutes: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Prediction. views: number of dihedral test-time views averaged (1, 2, 4 or 8); the first is the image itself."""
+
+    batch_size: int = 64
+    views: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a result, besides the data itself."""
+
+    name: str = ""
+    seed: int = 2020
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+
+
+def recipes() -> list[str]:
+    """Names of the recipes in `melanoma_tf/configs/`."""
+    package = importlib.import_module("melanoma_tf.configs")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def load_recipe(name: str) -> Config:
+    """The recipe `melanoma_tf/configs/<name>.py`. Raises UserError that names the nearest recipe."""
+    if name not in recipes():
+        raise UserError(f"no recipe {name!r}; {nearest(name, recipes())}")
+    config = importlib.import_module(f"melanoma_tf.configs.{name}").get_config()
+    return dataclasses.replace(config, name=name)
+
+
+def override(config: Config, settings: Iterable[str]) -> Config:
+    """Applies `section.key=value` settings, such as `train.epochs=12` or `seed=1`.
+
+    Raises: UserError for an unknown key (names the nearest) or a value of the wrong type.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: expected section.key=value, such as train.epochs=12")
+        known = flatten(config)
+        if key not in known or key == "name":
+            raise UserError(f"--set {key}: no such setting; {nearest(key, known)}")
+        config = _replace(config, key.split("."), _parse(key, text, type(known[key])))
+    return check(config)
+
+
+def _replace(node: Any, keys: list[str], value: Any) -> Any:
+    if len(keys) > 1:
+        value = _replace(getattr(node, keys[0]), keys[1:], value)
+    return dataclasses.replace(node, **{keys[0]: value})
+
+
+def _parse(key: str, text: str, kind: type) -> Any:
+    choices = {"true": True, "false": False, "1": True, "0": False}
+    try:
+        return choices[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"--set {key}={text}: expected {kind.__name__}") from error
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"seed": 2020, "train.epochs": 12, ...}`."""
+    flat = {}
+    for key, value in dataclasses.asdict(config).items():
+        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    return dataclasses.asdict(config)
+
+
+def from_json(text: str, source: str = "config.json") -> Config:
+    """The inverse of `json.dumps(to_json(config))`. Raises UserError naming `source`."""
+    try:
+        value = json.loads(text)
+        kinds = get_type_hints(Config)
+        nested = {key: kinds[key](**inner) if isinstance(inner, dict) else inner for key, inner in value.items()}
+        return check(Config(**nested))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{source} is not a configuration of this version: {error}") from error
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "data.image_size": (8, 4096),
+    "data.shuffle_memory_mb": (1, 1 << 20),
+    "model.dropout": (0, 0.99),
+    "model.drop_connect": (0, 0.99),
+    "train.epochs": (1, 10_000),
+    "train.batch_size": (1, 1 << 16),
+    "train.learning_rate": (0, 100),
+    "train.warmup_epochs": (0, 10_000),
+    "train.final_learning_rate_ratio": (0, 1),
+    "train.decay_per_epoch": (0, 1),
+    "train.label_smoothing": (0, 0.99),
+    "train.weight_decay": (0, 100),
+    "train.clip_norm": (0, 1e9),
+    "train.checkpoint_minutes": (0, 1e6),
+    "predict.batch_size": (1, 1 << 16),
+}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "model.topology": ("keras", "torchvision"),
+    "predict.views": (1, 2, 4, 8),
+    "train.schedule": ("cosine", "exponential", "constant"),
+    "train.select": ("last", "best"),
+}
+
+
+def check(config: Config) -> Config:
+    """Returns the config. Raises UserError that names the setting and its valid range."""
+    for key, value in flatten(config).items():
+        low, high = RANGES.get(key, (0, 1) if key.startswith("augment.") else (None, None))
+        if low is not None and not low <= value <= high:
+            raise UserError(f"{key} is {value}; valid is {low} to {high}")
+        if key in CHOICES and value not in CHOICES[key]:
+            raise UserError(f"{key} is {value!r}; valid: {', '.join(map(str, CHOICES[key]))}")
+    return config

@@ -1,0 +1,65 @@
+"""A set of shards joined with its table: which row of the table every record belongs to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from melanoma_tf import tables
+from melanoma_tf.data import shards
+from melanoma_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Shards and table of one set (train or test), row-aligned.
+
+    Attributes:
+      index: what the shards hold. table: one row an image. meta: float32[N, METADATA_WIDTH].
+      target: float32[N]; 0 where the truth is unknown. has_target: whether it is known.
+    """
+
+    index: shards.ShardIndex
+    table: pd.DataFrame
+    meta: np.ndarray
+    target: np.ndarray
+    has_target: bool
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def names(self) -> np.ndarray:
+        """Image names in the order of the table, object[N]."""
+        return self.table["image_name"].to_numpy(object)
+
+
+def load_image_set(data_dir: str | os.PathLike, csv: str | os.PathLike, prefix: str, *, target: bool) -> ImageSet:
+    """Reads the table and every record's name once.
+
+    Args:
+      data_dir: folder with `prefix*.tfrec`, or with a subfolder `tfrecords` that has them.
+      csv: the table. prefix: `train` or `test`. target: whether the table must know the truth.
+
+    Raises: UserError naming the file, record or image: nothing there, damage, a count that the name contradicts,
+      images in the shards that the table lacks, or the other way round.
+    """
+    table = tables.read_table(csv, target=target)
+    paths = shards.list_shards(data_dir, prefix)
+    index = shards.index_shards(paths)
+    _require_same_images(index, table, str(csv), os.path.dirname(paths[0]))
+    values = table["target"].to_numpy(np.float32) if target else np.zeros(len(table), np.float32)
+    return ImageSet(index, table, tables.metadata_features(table), values, target)
+
+
+def _require_same_images(index: shards.ShardIndex, table: pd.DataFrame, csv: str, folder: str) -> None:
+    in_table, in_shards = pd.Index(table["image_name"]), pd.Index(index.names)
+    unknown = in_shards.difference(in_table)
+    if len(unknown):
+        raise UserError(f"{unknown[0]} is in the shards of {folder} but not in {csv} ({len(unknown)} such images)")
+    absent = in_table.difference(in_shards)
+    if len(absent):
+        raise UserError(f"{absent[0]} is in {csv} but not in the shards of {folder} ({len(absent)} such images)")

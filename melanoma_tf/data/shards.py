@@ -1,0 +1,178 @@
+"""TFRecord files without TensorFlow: framing, checksums, names and counts.
+
+Format (tensorflow/core/lib/io/record_writer.h): uint64 length, uint32 masked CRC-32C of the length, the data,
+uint32 masked CRC-32C of the data; little endian.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import google_crc32c
+
+from melanoma_tf import files, schema
+from melanoma_tf.errors import UserError
+
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
+FOOTER_BYTES = _CHECKSUM.size
+MAX_RECORD_BYTES = 1 << 30  # a damaged length must not become an allocation
+
+
+class DamagedShard(UserError):
+    """A shard that is cut or whose checksum fails: file, record number and offset are in the message."""
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC-32C rotated and offset, as TFRecord files store it."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(data: bytes) -> bytes:
+    """`data` as it stands in a TFRecord file."""
+    length = _LENGTH.pack(len(data))
+    return b"".join((length, _CHECKSUM.pack(masked_crc(length)), data, _CHECKSUM.pack(masked_crc(data))))
+
+
+def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
+    """Writes a whole shard, visible when finished; returns the number of records."""
+    count = 0
+    with files.open_whole(path) as file:
+        for record in records:
+            file.write(frame(record))
+            count += 1
+    return count
+
+
+def read_records(path: str | os.PathLike, *, check_data: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Yields (offset in bytes, data) of each record.
+
+    Args:
+      path: local or remote shard.
+      check_data: also verify the checksum of the data (the one of the length is always verified).
+
+    Raises: DamagedShard at the first bad record.
+    """
+    try:
+        file = files.open_read(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    with file:
+        offset = number = 0
+        while header := file.read(HEADER_BYTES):
+            data = _read_frame(file, header, check_data, f"{path}: record {number} at byte {offset}")
+            yield offset, data
+            offset += HEADER_BYTES + len(data) + FOOTER_BYTES
+            number += 1
+
+
+def _read_frame(file, header: bytes, check_data: bool, where: str) -> bytes:
+    if len(header) < HEADER_BYTES:
+        raise DamagedShard(f"{where} is cut; copy the file again or use tfrecord-tools verify")
+    length_bytes, length_crc = header[: _LENGTH.size], _CHECKSUM.unpack(header[_LENGTH.size :])[0]
+    length = _LENGTH.unpack(length_bytes)[0]
+    if masked_crc(length_bytes) != length_crc or length > MAX_RECORD_BYTES:
+        raise DamagedShard(f"{where} is damaged (checksum of its length) or the file is no TFRecord file")
+    data, footer = file.read(length), file.read(FOOTER_BYTES)
+    if len(data) < length or len(footer) < FOOTER_BYTES:
+        raise DamagedShard(f"{where} is cut; copy the file again or use tfrecord-tools verify")
+    if check_data and masked_crc(data) != _CHECKSUM.unpack(footer)[0]:
+        raise DamagedShard(f"{where} is damaged (checksum of its data)")
+    return data
+
+
+def count_in_name(path: str | os.PathLike) -> int | None:
+    """Number of records that the name promises: 2071 for `train00-2071.tfrec`, None where it promises nothing."""
+    match = re.search(r"-(\d+)\.tfrec(ord)?$", os.path.basename(str(path)))
+    return int(match.group(1)) if match else None
+
+
+def list_shards(data_dir: str | os.PathLike, prefix: str) -> list[str]:
+    """Shards `prefix*.tfrec` of a folder or of its `tfrecords/` subfolder, sorted by name.
+
+    Raises: UserError that says what is in the folder instead.
+    """
+    folder = str(data_dir).rstrip("/")
+    found = files.list_folder(folder, f"{prefix}*.tfrec") or files.list_folder(
+        f"{folder}/tfrecords", f"{prefix}*.tfrec"
+    )
+    if found:
+        return found
+    if not files.is_remote(folder) and not os.path.isdir(folder):
+        raise UserError(f"no such folder: {folder}")
+    others = [os.path.basename(path) for path in files.list_folder(folder, "*")][:5]
+    raise UserError(
+        f"no {prefix}*.tfrec in {folder} or {folder}/tfrecords; "
+        f"it holds {', '.join(others) + ', ...' if others else 'nothing'} (make shards with tfrecord-tools convert)"
+    )
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What a set of shards holds, in the order of the files.
+
+    Attributes:
+      paths: the shards; names: image name of every record; shard_of: index into `paths` of every record;
+      bytes_total: size of all records.
+    """
+
+    paths: tuple[str, ...]
+    names: tuple[str, ...]
+    shard_of: tuple[int, ...]
+    bytes_total: int
+
+
+def index_shards(paths: Iterable[str]) -> ShardIndex:
+    """Reads every record once: checks checksums, counts against names, and collects image names.
+
+    Raises: UserError naming the shard, the record or the doubled image.
+    """
+    paths = tuple(paths)
+    names: list[str] = []
+    shard_of: list[int] = []
+    total = 0
+    for number, path in enumerate(paths):
+        before = len(names)
+        for offset, data in read_records(path):
+            names.append(_image_name(data, path, offset))
+            total += len(data)
+        shard_of += [number] * (len(names) - before)
+        promised = count_in_name(path)
+        if promised is not None and promised != len(names) - before:
+            raise UserError(f"{path} holds {len(names) - before} records but its name promises {promised}")
+    _require_unique(names, shard_of, paths)
+    return ShardIndex(paths, tuple(names), tuple(shard_of), total)
+
+
+def _image_name(data: bytes, path: str, offset: int) -> str:
+    try:
+        return schema.decode_record(data)[schema.IMAGE_NAME]
+    except ValueError as error:
+        raise UserError(f"{path}: record at byte {offset} is not a melanoma record: {error}") from error
+
+
+def _require_unique(names: list[str], shard_of: list[int], paths: tuple[str, ...]) -> None:
+    first_seen: dict[str, int] = {}
+    for name, shard in zip(names, shard_of):
+        if name in first_seen:
+            raise UserError(f"{name} is in the shards twice: {paths[first_seen[name]]} and {paths[shard]}")
+        first_seen[name] = shard
+
+
+def read_images(paths: Iterable[str], names: Iterable[str]) -> dict[str, bytes]:
+    """JPEG bytes of the named images, for pictures in a report; stops reading when all are found."""
+    wanted, found = set(names), {}
+    for path in paths:
+        for _, data in read_records(path, check_data=False):
+            record = schema.decode_record(data)
+            if record[schema.IMAGE_NAME] in wanted:
+                found[record[schema.IMAGE_NAME]] = record[schema.IMAGE]
+                if len(found) == len(wanted):
+                    return found
+    return found

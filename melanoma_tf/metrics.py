@@ -1,0 +1,105 @@
+"""Exact metrics with intervals. Keras' AUC at 200 thresholds is off by up to 0.10 at 1.8 % positives; not used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from melanoma_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence limits.
+
+    Attributes: value, low, high; images and positives it rests on; clusters, the number of independent patients.
+    """
+
+    value: float
+    low: float
+    high: float
+    images: int
+    positives: int
+    clusters: int
+
+    def __str__(self) -> str:
+        return (f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] "
+                f"(n={self.images:,}, {self.positives:,} melanoma, {self.clusters:,} patients)")  # fmt: skip
+
+
+def require_two_classes(target: np.ndarray, what: str) -> None:
+    """Raises UserError where an AUC is not defined."""
+    positives = int(np.sum(target))
+    if positives in (0, len(target)):
+        which = "no melanoma" if positives == 0 else "nothing but melanoma"
+        raise UserError(f"{what}: {which} among {len(target)} images; an AUC needs both classes")
+
+
+def roc_auc(target: np.ndarray, score: np.ndarray) -> float:
+    """Exact ROC AUC: the share of (positive, negative) pairs in the right order, ties counted half.
+
+    Args: target int[N] of 0 and 1; score float[N]. Equals `sklearn.metrics.roc_auc_score` and is faster.
+    """
+    target = np.asarray(target).astype(bool)
+    require_two_classes(target, "ROC AUC")
+    positives = int(target.sum())
+    rank_sum = rankdata(score)[target].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * (len(target) - positives)))
+
+
+def placements(target: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Structural components, float64[N]: for a positive the share of negatives below it, for a negative the share of
+    positives above it, ties counted half (DeLong, DeLong & Clarke-Pearson 1988)."""
+    target = np.asarray(target).astype(bool)
+    score = np.asarray(score, np.float64)
+    within = np.empty(len(score))
+    within[target], within[~target] = rankdata(score[target]), rankdata(score[~target])
+    against_others = rankdata(score) - within  # number of the other class below, ties half
+    positives, negatives = target.sum(), (~target).sum()
+    return np.where(target, against_others / negatives, 1 - against_others / positives)
+
+
+def auc_interval(
+    target: np.ndarray, score: np.ndarray, patients: np.ndarray | None = None, confidence: float = 0.95
+) -> Interval:
+    """ROC AUC with an interval that treats a patient's images as one cluster.
+
+    Args:
+      target: int[N] of 0 and 1. score: float[N]. patients: [N] cluster labels; None means independent images.
+      confidence: coverage of the interval, which is formed on the logit scale and so stays within (0, 1).
+
+    Source: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53 (1997) 567-578; with
+    clusters of one image it is DeLong's variance.
+    """
+    target = np.asarray(target).astype(bool)
+    auc = roc_auc(target, score)
+    _, cluster = np.unique(
+        np.arange(len(target)) if patients is None else np.asarray(patients, str), return_inverse=True
+    )
+    deviation = _cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
+    low, high = _logit_limits(auc, deviation, confidence)
+    return Interval(auc, low, high, len(target), int(target.sum()), int(cluster.max()) + 1)
+
+
+def _cluster_variance(target: np.ndarray, components: np.ndarray, auc: float, cluster: np.ndarray) -> float:
+    centred = components - auc
+    positive = np.bincount(cluster, weights=np.where(target, centred, 0))
+    negative = np.bincount(cluster, weights=np.where(target, 0, centred))
+    with_positive = len(np.unique(cluster[target]))
+    with_negative = len(np.unique(cluster[~target]))
+    n1, n0, clusters = target.sum(), (~target).sum(), len(positive)
+    correct = lambda count: count / max(count - 1, 1)  # noqa: E731  the sample correction of each variance
+    variance = (correct(with_positive) * (positive**2).sum() / n1**2
+                + correct(with_negative) * (negative**2).sum() / n0**2
+                + 2 * correct(clusters) * (positive * negative).sum() / (n1 * n0))  # fmt: skip
+    return max(float(variance), 0.0)  # rounding can leave -1e-34, whose root is complex
+
+
+def _logit_limits(auc: float, deviation: float, confidence: float) -> tuple[float, float]:
+    if not 0 < auc < 1:
+        return auc, auc
+    z = norm.ppf((1 + confidence) / 2)
+    centre, half = np.log(auc / (1 - auc)), z * deviation / (auc * (1 - auc))
+    return tuple(float(1 / (1 + np.exp(-limit))) for limit in (centre - half, centre + half))

@@ -1,0 +1,78 @@
+"""A finished run's models over a set of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from melanoma_tf import config as configuration
+from melanoma_tf.config import Config
+from melanoma_tf.data.image_set import ImageSet
+from melanoma_tf.data.pipeline import eval_dataset
+from melanoma_tf.distribute import make_strategy
+from melanoma_tf.errors import UserError
+from melanoma_tf.inference import build_predict_step, predict_rows
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.models import build_model, load_model_weights
+from melanoma_tf.predictions import Predictions
+from melanoma_tf.progress import Progress
+
+LAST, BEST = "last.weights.h5", "best.weights.h5"
+
+
+def load_config(run: str | Path) -> Config:
+    """The configuration of a run folder. Raises UserError when it is none."""
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run} is no run folder (no config.json); expected the --work_dir of melanoma-tf train")
+    return configuration.from_json(path.read_text(), str(path))
+
+
+def fold_folders(run: str | Path) -> list[Path]:
+    """The finished folds of a run. Raises UserError when none is."""
+    folders = sorted(path.parent for path in Path(run).glob("fold_*/finished.json"))
+    if not folders:
+        raise UserError(f"{run} has no finished fold; run the same melanoma-tf train command again to finish it")
+    return folders
+
+
+def load_fold_model(folder: Path, config: Config) -> keras.Model:
+    """The model of one fold with the weights that the recipe selects, `last` or `best`."""
+    model = build_model(config.model, config.data.image_size, pretrained_weights=False)
+    best = folder / BEST
+    load_model_weights(model, best if config.train.select == "best" and best.exists() else folder / LAST)
+    return model
+
+
+def predict(
+    run: str | Path,
+    images: ImageSet,
+    *,
+    views: int = 0,
+    batch_size: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Predictions:
+    """Probability of every image, the mean over the run's folds.
+
+    Args:
+      run: folder of a finished run. images: the set. views, batch_size: 0 means those of the recipe.
+    Raises: UserError for an unfinished run or weights that do not fit.
+    """
+    config = load_config(run)
+    strategy = strategy or make_strategy()
+    rows = np.arange(len(images))
+    dataset = eval_dataset(
+        images, rows, image_size=config.data.image_size, batch_size=batch_size or config.predict.batch_size
+    )
+    members = []
+    for folder in fold_folders(run):
+        keras.backend.clear_session()
+        with strategy.scope():
+            model = load_fold_model(folder, config)
+        step = build_predict_step(strategy, model, views or config.predict.views)
+        progress = Progress(f"{folder.name}  predicting", len(rows))
+        members.append(predict_rows(strategy, step, dataset, len(rows), progress.update))
+    target = images.target if images.has_target else None
+    return Predictions(images.names, np.mean(members, axis=0), target)

@@ -1,0 +1,185 @@
+"""A run: the folds one after another, in a work folder that a rerun of the same command continues."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+import melanoma_tf
+from melanoma_tf import config as configuration
+from melanoma_tf import files, metrics
+from melanoma_tf import folds as folding
+from melanoma_tf.config import Config
+from melanoma_tf.data.image_set import ImageSet, load_image_set
+from melanoma_tf.distribute import make_strategy
+from melanoma_tf.errors import UserError
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.predictions import Predictions, read_predictions
+from melanoma_tf.train.fold import Fold, FoldRun
+
+ALL = "all"
+
+
+def train(
+    config: Config, *, data_dir: str, work_dir: str, train_csv: str = "", test_csv: str = "", folds_csv: str = "",
+    fold: str = "", strategy: tf.distribute.Strategy | None = None, overwrite: bool = False, command: str = "",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Path:  # fmt: skip
+    """Trains the folds and writes out-of-fold and test predictions; continues where an earlier call was cut.
+
+    Args:
+      config: everything that decides the result, besides the data.
+      data_dir: folder with `train*.tfrec` and, if there is a test set, `test*.tfrec`.
+      work_dir: where the run lives: see `docs/training.md` for its files.
+      train_csv, test_csv, folds_csv: tables; by default `train.csv`, `test.csv`, `folds.csv` of data_dir. Without a
+        test table nothing is predicted for a test set.
+      fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
+      callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+
+    Returns: the work folder.
+    Raises: UserError for bad input, before anything is written; Interrupted after SIGTERM or SIGINT, state saved.
+    """
+    train_csv = train_csv or f"{data_dir.rstrip('/')}/train.csv"
+    images = load_image_set(data_dir, train_csv, "train", target=True)
+    test = _load_test(data_dir, test_csv)
+    path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
+    fold_of = None if fold == ALL else folding.read_folds(path, images.table)
+    plan = _plan(fold, fold_of, images, Path(work_dir))
+    identity = {
+        "command": command,
+        "versions": {"melanoma_tf": melanoma_tf.__version__, "tensorflow": tf.__version__, "keras": keras.__version__,
+                     "numpy": np.__version__, "python": sys.version.split()[0]},
+        "data_dir": data_dir, "train_csv": train_csv,
+        "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
+        "images": {"train": _fingerprint(images), "test": _fingerprint(test) if test else None},
+        "folds": None if fold_of is None else {"path": path, "sha256": files.sha256(fold_of.tobytes())},
+        "fold_names": [one.name for one in plan],
+    }  # fmt: skip
+    _open_work_dir(Path(work_dir), config, identity, overwrite)
+    strategy = strategy or make_strategy()
+    _require_divisible(config, strategy)
+    with _stop_on_signals() as stop_requested:
+        for one in plan:
+            if not (one.folder / "finished.json").exists():
+                keras.backend.clear_session()  # names of layers, and so seeds, do not depend on the folds before
+                run = FoldRun(config, one, images, strategy, callbacks, stop_requested)
+                run.run()
+                run.finish(test)
+    _combine(Path(work_dir), plan, images, test)
+    return Path(work_dir)
+
+
+def _load_test(data_dir: str, test_csv: str) -> ImageSet | None:
+    """The test set; None when nobody asked for one and there is no `test.csv`."""
+    default = f"{data_dir.rstrip('/')}/test.csv"
+    if not test_csv and not files.list_folder(data_dir, "test.csv"):
+        return None
+    return load_image_set(data_dir, test_csv or default, "test", target=False)
+
+
+def _plan(wanted: str, fold_of: np.ndarray | None, images: ImageSet, work_dir: Path) -> list[Fold]:
+    """The folds to train, each checked for both classes on both sides."""
+    if fold_of is None:
+        metrics.require_two_classes(images.target, "training on all images")
+        return [Fold(ALL, work_dir / f"fold_{ALL}", np.arange(len(images)), np.zeros(0, int))]
+    folding.require_no_leak(images.table, fold_of)
+    known = sorted(set(fold_of[fold_of >= 0].tolist()))
+    names = [name.strip() for name in wanted.split(",")] if wanted else [str(number) for number in known]
+    plan = []
+    for name in names:
+        if name not in map(str, known):
+            raise UserError(f"--fold={wanted}: no fold {name!r}; valid: {', '.join(map(str, known))} or {ALL}")
+        valid = np.flatnonzero(fold_of == int(name))
+        rest = np.flatnonzero((fold_of >= 0) & (fold_of != int(name)))
+        metrics.require_two_classes(images.target[valid], f"fold {name}")
+        metrics.require_two_classes(images.target[rest], f"the training images of fold {name}")
+        plan.append(Fold(name, work_dir / f"fold_{name}", rest, valid))
+    return plan
+
+
+def _fingerprint(images: ImageSet) -> str:
+    """Hash of the names, truths and shards' layout: what must be the same when a run goes on."""
+    layout = json.dumps([list(map(str, images.names)), images.target.tolist(), list(images.index.names)])
+    return files.sha256(layout.encode())
+
+
+def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
+    """Starts a run folder, or makes sure that the one there is of this very run."""
+    files.make_folder(work_dir)
+    known = work_dir / "config.json"
+    if overwrite:
+        for folder in work_dir.glob("fold_*"):
+            shutil.rmtree(folder)
+        known.unlink(missing_ok=True)
+    if known.exists():
+        _require_same_run(work_dir, config, identity)
+    files.write_json(work_dir / "run.json", identity)
+    files.write_json(known, configuration.to_json(config))
+
+
+def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
+    before = configuration.flatten(configuration.from_json((work_dir / "config.json").read_text(), str(work_dir)))
+    for key, value in configuration.flatten(config).items():
+        if before[key] != value:
+            raise UserError(f"{work_dir} is a run with {key}={before[key]}, not {value}; "
+                            f"choose another --work_dir or --overwrite")  # fmt: skip
+    past = json.loads((work_dir / "run.json").read_text())
+    for what in ("images", "folds"):
+        known, now = past.get(what), identity[what]
+        if known and now and {**known, "path": ""} != {**now, "path": ""}:
+            raise UserError(f"{work_dir} is a run on other {what}; choose another --work_dir or --overwrite")
+
+
+def _require_divisible(config: Config, strategy: tf.distribute.Strategy) -> None:
+    replicas = strategy.num_replicas_in_sync
+    for key in ("train", "predict"):
+        size = getattr(config, key).batch_size
+        if size % replicas:
+            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas it must be a multiple of {replicas}")
+
+
+class _stop_on_signals:
+    """Within it SIGTERM and SIGINT ask the loop to save and stop; a second one ends the program at once."""
+
+    def __enter__(self) -> Callable[[], bool]:
+        self.asked = False
+        self.former = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self.former[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread, as in some notebooks
+                break
+        return lambda: self.asked
+
+    def _ask(self, number, frame) -> None:
+        self.asked = True
+        signal.signal(number, self.former[number] or signal.SIG_DFL)
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _combine(work_dir: Path, plan: list[Fold], images: ImageSet, test: ImageSet | None) -> None:
+    """`oof.csv` and `test.csv` over all folds that are finished; prints the out-of-fold AUC."""
+    finished = sorted(path.parent for path in work_dir.glob("fold_*/finished.json"))
+    held_out = [read_predictions(folder / "oof.csv") for folder in finished if (folder / "oof.csv").exists()]
+    if held_out:
+        target, fold = (np.concatenate([getattr(one, name) for one in held_out]) for name in ("target", "fold"))
+        names, probability = (
+            np.concatenate([getattr(one, name) for one in held_out]) for name in ("image_name", "probability")
+        )
+        Predictions(names, probability, target, fold).write(work_dir / "oof.csv")
+        patients = images.table.set_index("image_name")["patient_id"].loc[names].to_numpy()
+        print(f"out-of-fold AUC {metrics.auc_interval(target, probability, patients)}")
+    if test is not None:
+        members = [read_predictions(folder / "test.csv").aligned(test.names) for folder in finished]
+        mean = np.mean([member.probability for member in members], axis=0)
+        Predictions(test.names, mean).write(work_dir / "test.csv")

@@ -1,0 +1,57 @@
+"""The training step: augment, forward, loss over the global batch, update."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from melanoma_tf.augment import augment
+from melanoma_tf.config import Config
+from melanoma_tf.errors import UserError, nearest
+from melanoma_tf.keras_compat import keras, step_randomness
+from melanoma_tf.losses import LOSSES
+
+
+def step_seed(seed: int, fold: str, step: int) -> np.ndarray:
+    """int32[2] for stateless ops: one for the run and fold, one for the step."""
+    return np.array([zlib.crc32(f"{seed}/{fold}".encode()) & 0x7FFFFFFF, step], np.int32)
+
+
+def build_train_step(
+    strategy: tf.distribute.Strategy, model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config
+) -> Callable:
+    """Compiled step `(batch, seed int32[2], learning_rate float32) -> loss float32`, the mean over the global batch."""
+    if config.train.loss not in LOSSES:
+        raise UserError(f"train.loss: no loss {config.train.loss!r}; {nearest(config.train.loss, LOSSES)}")
+    loss_function, replicas = LOSSES[config.train.loss], strategy.num_replicas_in_sync
+    global_batch = float(config.train.batch_size)
+    # Compiled: 12 ms instead of 61 for uint8[32,128,128,3] on 2 cores; on a TPU the whole step is compiled anyway.
+    augment_share = tf.function(
+        lambda images, seed, replica: augment(images, seed, config.augment, replica, replicas),
+        jit_compile=True, autograph=False,
+    )  # fmt: skip
+
+    def replica_step(batch, seed, learning_rate):
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
+        images = augment_share(batch["image"], seed, replica)
+        inputs = {"image": images, "meta": batch["meta"]}
+        own_seed = tf.random.experimental.stateless_fold_in(seed, replica)
+        with tf.GradientTape() as tape, step_randomness(own_seed):
+            logits = tf.cast(model(inputs, training=True), tf.float32)
+            losses = loss_function(batch["target"], logits, config.train.label_smoothing)
+            loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.learning_rate.assign(learning_rate)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    @tf.function
+    def step(batch, seed, learning_rate):
+        losses = strategy.run(replica_step, args=(batch, seed, learning_rate))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+
+    return step

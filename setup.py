@@ -1,0 +1,48 @@
+"""Packaging. TensorFlow is an extra: requiring it would replace the one that a TPU VM or a Kaggle image already has."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "melanoma_tf" / "__init__.py").read_text()).group(1)
+
+EXTRAS = {
+    "tf": ["tensorflow>=2.15.1,<2.22"],
+    "cpu": ["tensorflow-cpu>=2.15.1,<2.22"],
+    "gpu": ["tensorflow[and-cuda]>=2.16,<2.22"],
+    "tpu": ["tensorflow-tpu==2.20.0", "libtpu>=0.0.20,<0.0.22"],
+    "efficientnet": ["efficientnet==1.1.1"],
+    # tensorflow-addons 0.23.0 declares no upper bound, so that pip would pair it with a TensorFlow it cannot import.
+    "addons": [
+        "tensorflow==2.15.1; python_version < '3.12'",
+        "tensorflow-addons==0.23.0; python_version < '3.12'",
+        "efficientnet==1.1.1",
+    ],
+    "dicom": ["pydicom>=2.4"],
+    "plots": ["matplotlib>=3.7"],
+    "dev": [
+        "hypothesis>=6", "jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6", "mypy>=1.10", "opencv-python-headless>=4.8",
+        "pandas-stubs", "pytest>=8", "pytest-cov>=5", "ruff>=0.6", "types-protobuf",
+    ],
+}  # fmt: skip
+
+setup(
+    name="melanoma_tf",
+    version=version,
+    description="TensorFlow training for the SIIM-ISIC 2020 melanoma task, with honest intervals",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["melanoma_tf", "melanoma_tf.*", "tfrecord_tools", "tfrecord_tools.*"]),
+    install_requires=[
+        "absl-py>=1.4", "google-crc32c>=1.5", "numpy>=1.23", "pandas>=1.5", "pillow>=9.5", "protobuf>=4.22",
+        "scikit-learn>=1.2",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["melanoma-tf=melanoma_tf.__main__:main", "tfrecord-tools=tfrecord_tools.__main__:main"]
+    },
+)  # fmt: skip
