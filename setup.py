@@ -39,7 +39,7 @@ setup(
     packages=find_packages(include=["melanoma_tf", "melanoma_tf.*", "tfrecord_tools", "tfrecord_tools.*"]),
     install_requires=[
         "absl-py>=1.4", "google-crc32c>=1.5", "numpy>=1.23", "pandas>=1.5", "pillow>=9.5", "protobuf>=4.22",
-        "scikit-learn>=1.2",
+        "scikit-learn>=1.2", "scipy>=1.9",
     ],
     extras_require=EXTRAS,
     entry_points={

@@ -90,7 +90,7 @@ def _binary_target(table: pd.DataFrame, path: str | os.PathLike) -> pd.Series:
     wrong = ~values.isin((0, 1))
     if wrong.any():
         first = table.loc[wrong].iloc[0]
-        raise UserError(f"{path}: target of {first['image_name']} is {first['target']!r}; it must be 0 or 1")
+        raise UserError(f"{path}: target of {first['image_name']} is {first['target']}; it must be 0 or 1")
     return values.astype(np.int8)
 
 

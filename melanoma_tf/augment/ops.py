@@ -14,6 +14,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from melanoma_tf.randomness import fold_in, uniform
+
 MAX_SHEAR = math.radians(20)
 MAX_ZOOM = 1.5  # magnification between 1/1.5 and 1.5
 MAX_SHIFT = 0.4  # in units of half the image: a fifth of the side
@@ -34,7 +36,7 @@ class Op:
 
 def _uniform(seed: tf.Tensor, batch: int, number: int = 0) -> tf.Tensor:
     """float32[batch] in [-1, 1)."""
-    return tf.random.stateless_uniform([batch], tf.random.experimental.stateless_fold_in(seed, number), -1.0, 1.0)
+    return uniform([batch], fold_in(seed, number), -1.0, 1.0)
 
 
 def _matrix(rows: list[list]) -> tf.Tensor:

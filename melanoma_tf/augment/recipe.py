@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 
 import tensorflow as tf
 
 from melanoma_tf.augment.ops import OPS
 from melanoma_tf.augment.resample import recolor, warp
 from melanoma_tf.config import AugmentConfig
+from melanoma_tf.randomness import fold_in
 
 
 def augment(
@@ -37,8 +37,7 @@ def _compose(kind, strengths, seed, batch, replica, replicas) -> tf.Tensor | Non
         if op.kind != kind or name not in strengths:
             continue
         # Seeded by name: switching one op off leaves the others as they were.
-        own_seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
-        matrix = op.sample(own_seed, batch * replicas, strengths[name])
+        matrix = op.sample(fold_in(seed, name), batch * replicas, strengths[name])
         matrix = tf.slice(matrix, [replica * batch, 0, 0], [batch, -1, -1])
         composed = matrix if composed is None else _then(composed, matrix, kind)
     return composed

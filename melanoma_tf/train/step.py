@@ -13,6 +13,7 @@ from melanoma_tf.config import Config
 from melanoma_tf.errors import UserError, nearest
 from melanoma_tf.keras_compat import keras, step_randomness
 from melanoma_tf.losses import LOSSES
+from melanoma_tf.randomness import fold_in
 
 
 def step_seed(seed: int, fold: str, step: int) -> np.ndarray:
@@ -39,7 +40,7 @@ def build_train_step(
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         images = augment_share(batch["image"], seed, replica)
         inputs = {"image": images, "meta": batch["meta"]}
-        own_seed = tf.random.experimental.stateless_fold_in(seed, replica)
+        own_seed = fold_in(seed, replica)
         with tf.GradientTape() as tape, step_randomness(own_seed):
             logits = tf.cast(model(inputs, training=True), tf.float32)
             losses = loss_function(batch["target"], logits, config.train.label_smoothing)

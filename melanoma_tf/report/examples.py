@@ -1,0 +1,77 @@
+"""The most certain hits and misses, and small pictures of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from melanoma_tf.report.contents import Evaluation
+
+PER_KIND = 6
+THUMBNAIL_SIDE = 240  # pixels; 18 of them stay under 300 kB
+CONTACT_SHEET_WIDTH = 1200
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One kind of example: title, explanation, and row numbers of the evaluation, most certain first."""
+
+    title: str
+    explanation: str
+    rows: np.ndarray
+
+
+def choose_examples(evaluation: Evaluation, count: int = PER_KIND) -> list[Examples]:
+    """Melanoma scored highest, melanoma scored lowest and benign lesions scored highest; no patient twice in a kind."""
+    melanoma, benign = evaluation.target == 1, evaluation.target == 0
+    kinds = (
+        ("Melanoma, scored highest", "The clearest hits.", melanoma, -evaluation.score),
+        ("Melanoma, scored lowest", "The gravest misses: a threshold that catches these flags nearly everything.",
+         melanoma, evaluation.score),
+        ("Benign, scored highest", "The loudest false alarms.", benign, -evaluation.score),
+    )  # fmt: skip
+    return [Examples(title, text, _pick(evaluation, which, key, count)) for title, text, which, key in kinds]
+
+
+def _pick(evaluation: Evaluation, which: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
+    """First `count` rows of distinct patients by `key`; many images of one patient would be one example."""
+    rows = np.flatnonzero(which)
+    rows = rows[np.argsort(key[rows], kind="stable")]
+    _, first = np.unique(evaluation.patients[rows], return_index=True)
+    return rows[np.sort(first)][:count]
+
+
+def thumbnail(image: bytes, side: int = THUMBNAIL_SIDE) -> str | None:
+    """A square picture as a data URI, cut from the middle; None where the bytes are no readable image."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            picture.draft("RGB", (2 * side, 2 * side))
+            return _data_uri(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
+    except (OSError, ValueError):
+        return None
+
+
+def contact_sheet(image: bytes, width: int = CONTACT_SHEET_WIDTH) -> str | None:
+    """A wide picture as a data URI, JPEG because a PNG of photographs is ten times as large; None if unreadable."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            picture = picture.convert("RGB")
+            if picture.width > width:
+                height = max(1, round(picture.height * width / picture.width))
+                picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            return _data_uri(picture)
+    except (OSError, ValueError):
+        return None
+
+
+def _data_uri(picture) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

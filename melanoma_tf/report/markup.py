@@ -1,0 +1,84 @@
+"""The few pieces of HTML that sections are made of. All text that comes in is escaped here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from melanoma_tf import metrics
+from melanoma_tf.report.style import CSS
+
+NONE = "–"
+
+
+def text(value: Any) -> str:
+    """Escaped for HTML, in elements and in attributes."""
+    return escape(str(value), quote=True)
+
+
+def limits(value: float, low: float, high: float) -> str:
+    """`0.900 [0.887, 0.912]`; on a narrow page it may break before the bracket only."""
+    return f"{value:.3f} [{low:.3f},\N{NO-BREAK SPACE}{high:.3f}]"
+
+
+def interval(auc: metrics.Interval | None) -> str:
+    """An AUC with its limits, or a dash."""
+    return NONE if auc is None else limits(auc.value, auc.low, auc.high)
+
+
+def section(title: str, lead: str, *parts: str) -> str:
+    """A section of the page; `title` and `lead` are text, `parts` are HTML."""
+    lead_html = f'<p class="lead">{text(lead)}</p>' if lead else ""
+    return f"<section>\n<h2>{text(title)}</h2>\n{lead_html}\n" + "\n".join(parts) + "\n</section>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1, total: bool = False) -> str:
+    """A table whose first `words` columns are text, the others numbers, flush right; `total`: bold last row."""
+    kinds = ["" if column < words else ' class="number"' for column in range(len(header))]
+    head = "".join(f"<th{kind}>{text(cell)}</th>" for kind, cell in zip(kinds, header))
+    body = ["".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, row)) for row in rows]
+    opening = ["<tr>"] * len(body)
+    if total and body:
+        opening[-1] = '<tr class="total">'
+    lines = "\n".join(f"{start}{cells}</tr>" for start, cells in zip(opening, body))
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
+
+
+def figure(source: str, alternative: str, caption: str = "", kind: str = "") -> str:
+    """A picture from a data URI with its caption; `alternative` is what a screen reader says."""
+    caption_html = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    return f'<figure class="{text(kind)}"><img src="{source}" alt="{text(alternative)}">{caption_html}</figure>'
+
+
+def pair(*parts: str) -> str:
+    return f'<div class="pair">{"".join(parts)}</div>'
+
+
+def note(value: str, kind: str = "note") -> str:
+    return f'<p class="{kind}">{text(value)}</p>'
+
+
+def settings(values: dict[str, Any]) -> str:
+    """Names and values in two columns."""
+    rows = "\n".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in values.items())
+    return f'<dl class="settings">\n{rows}\n</dl>'
+
+
+def document(title: str, body: str) -> str:
+    """The whole page."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{text(title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,154 @@
+"""The numbers behind the figures: curves, a patient bootstrap, operating points, and what shortcuts alone achieve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from melanoma_tf import metrics, tables
+from melanoma_tf.report.contents import Evaluation
+
+GRID = np.linspace(0, 1, 101)  # false positive rates at which the band is drawn
+SENSITIVITIES = (0.80, 0.90, 0.95)
+REPEATS = 400
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Counts at every distinct score, from high to low; each float64[T+1] and starting at 0."""
+
+    true_positives: np.ndarray
+    false_positives: np.ndarray
+
+    @property
+    def sensitivity(self) -> np.ndarray:
+        return self.true_positives / self.true_positives[-1]
+
+    @property
+    def false_positive_rate(self) -> np.ndarray:
+        return self.false_positives / self.false_positives[-1]
+
+    @property
+    def precision(self) -> np.ndarray:
+        flagged = self.true_positives + self.false_positives
+        return np.divide(self.true_positives, flagged, out=np.ones_like(flagged), where=flagged > 0)
+
+    @property
+    def average_precision(self) -> float:
+        """Step-wise area under precision and recall, as `sklearn.metrics.average_precision_score`."""
+        return float(np.sum(np.diff(self.sensitivity) * self.precision[1:]))
+
+    def first_at(self, sensitivity: float) -> int:
+        """Index of the highest threshold that reaches a sensitivity."""
+        return int(np.searchsorted(self.true_positives, sensitivity * self.true_positives[-1] - 1e-9))
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """95 % limits over patients drawn with replacement.
+
+    Attributes: band float64[2,G], sensitivity at the rates of `GRID`; average_precision (low, high); specificity
+    float64[2,S] at `SENSITIVITIES`; precision likewise.
+    """
+
+    band: np.ndarray
+    average_precision: tuple[float, float]
+    specificity: np.ndarray
+    precision: np.ndarray
+
+
+def curves(target: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> Curves:
+    """Counts of both classes above every distinct score. target int[N], score float[N], weight float[N] or None."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    return _counts(target[order], np.ones(len(score)) if weight is None else weight[order], last_of_tie)
+
+
+def _counts(target: np.ndarray, weight: np.ndarray, last_of_tie: np.ndarray) -> Curves:
+    positive, every = np.cumsum(weight * target)[last_of_tie], np.cumsum(weight)[last_of_tie]
+    return Curves(np.append(0.0, positive), np.append(0.0, every - positive))
+
+
+def bootstrap(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> Bootstrap:
+    """Resamples patients, not images, because a patient's images are alike. Needs both classes."""
+    order = np.argsort(-evaluation.score, kind="stable")
+    target = evaluation.target[order].astype(np.float64)
+    last_of_tie = np.append(np.flatnonzero(np.diff(evaluation.score[order])), len(order) - 1)
+    patient = np.unique(evaluation.patients, return_inverse=True)[1][order]
+    count = int(patient.max()) + 1
+    generator = np.random.default_rng(seed)
+    drawn: list[tuple] = []
+    while len(drawn) < repeats:
+        times = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
+        resampled = _counts(target, times[patient], last_of_tie)
+        if resampled.true_positives[-1] and resampled.false_positives[-1]:
+            drawn.append(_summary(resampled))
+    band, average, specificity, precision = (
+        np.percentile(np.array(values), (2.5, 97.5), axis=0) for values in zip(*drawn)
+    )
+    return Bootstrap(band, (float(average[0]), float(average[1])), specificity, precision)
+
+
+def _summary(resampled: Curves) -> tuple:
+    at = [resampled.first_at(sensitivity) for sensitivity in SENSITIVITIES]
+    rate = resampled.false_positive_rate
+    return (
+        np.interp(GRID, rate, resampled.sensitivity),
+        resampled.average_precision,
+        1 - rate[at],
+        resampled.precision[at],
+    )
+
+
+def subgroups(evaluation: Evaluation) -> list[tuple[str, str, np.ndarray]]:
+    """(what, group, bool[N]) for sex, age and site, each with the images where it is not recorded."""
+    rows = evaluation.rows
+    age = pd.to_numeric(rows["age_approx"], errors="coerce").to_numpy(np.float64)
+    found = [("Sex", sex, (rows["sex"] == sex).to_numpy()) for sex in tables.SEXES]
+    for low, high, label in ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 200, "60 and over")):
+        found.append(("Age", label, (age >= low) & (age < high)))
+    site = rows["anatom_site_general_challenge"]
+    found += [("Site", name, (site == name).to_numpy()) for name in tables.SITES]
+    missing = (("Sex", rows["sex"].isna()), ("Age", pd.Series(np.isnan(age))), ("Site", site.isna()))
+    found += [(what, "not recorded", mask.to_numpy()) for what, mask in missing]
+    return sorted(
+        (group for group in found if group[2].any()), key=lambda group: ("Sex", "Age", "Site").index(group[0])
+    )
+
+
+def shortcuts(evaluation: Evaluation) -> list[tuple[str, metrics.Interval]]:
+    """What can be reached without looking at a lesion: (description, AUC with interval) of each shortcut."""
+    per_patient = pd.Series(evaluation.patients).map(pd.Series(evaluation.patients).value_counts()).to_numpy(np.float64)
+    found = []
+    if np.ptp(per_patient) > 0:
+        fewer = metrics.roc_auc(evaluation.target, -per_patient) >= 0.5
+        name = f"Number of images of the patient alone ({'fewer' if fewer else 'more'} images, more melanoma)"
+        found.append((name, _interval(evaluation, -per_patient if fewer else per_patient)))
+    metadata = _metadata_score(evaluation)
+    if metadata is not None:
+        found.append(("Sex, age and site alone (logistic regression, cross-fitted over patients)",
+                      _interval(evaluation, metadata)))  # fmt: skip
+    return found
+
+
+def _interval(evaluation: Evaluation, score: np.ndarray) -> metrics.Interval:
+    return metrics.auc_interval(evaluation.target, score, evaluation.patients)
+
+
+def _metadata_score(evaluation: Evaluation, folds: int = 5) -> np.ndarray | None:
+    """float64[N], or None where metadata are absent or there are too few patients for a fit."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    features = tables.metadata_features(evaluation.rows)
+    with_melanoma = len(np.unique(evaluation.patients[evaluation.target == 1]))
+    if np.ptp(features, axis=0).max() == 0 or with_melanoma < 2 * folds:
+        return None
+    score = np.empty(len(features))
+    split = StratifiedGroupKFold(folds).split(features, evaluation.target, evaluation.patients)
+    for train, held_out in split:
+        model = LogisticRegression(max_iter=500).fit(features[train], evaluation.target[train])
+        score[held_out] = model.predict_proba(features[held_out])[:, 1]
+    return score

@@ -1,0 +1,133 @@
+"""Augmentation against OpenCV, Pillow and its own promises; every op of the table is taken in by itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+cv2 = pytest.importorskip("cv2")
+
+from melanoma_tf.augment import OPS, augment, views  # noqa: E402
+from melanoma_tf.augment.resample import recolor, warp  # noqa: E402
+from melanoma_tf.config import AugmentConfig  # noqa: E402
+
+SEED = tf.constant([3, 14])
+OFF = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
+FULL = AugmentConfig(**{name: 1.0 for name in OPS})
+
+
+def noise(batch=4, size=33, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (batch, size, size, 3), np.uint8)
+
+
+def smooth(batch=4, size=48):
+    small = noise(batch, 6).astype(np.float32)
+    return np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) for image in small]).clip(0, 255)
+
+
+def only(name, strength=1.0):
+    return dataclasses.replace(OFF, **{name: strength})
+
+
+def test_the_table_and_the_settings_name_the_same_ops():
+    assert list(OPS) == [field.name for field in dataclasses.fields(AugmentConfig)]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_strength_zero_is_the_identity(name):
+    op = OPS[name]
+    identity = np.eye(3, 4 if op.kind == "color" else 3)
+    np.testing.assert_allclose(op.sample(SEED, 5, 0.0), np.broadcast_to(identity, (5, *identity.shape)), atol=1e-6)
+
+
+def test_no_op_leaves_the_pixels_alone():
+    np.testing.assert_array_equal(augment(tf.constant(noise()), SEED, OFF), noise().astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_same_seed_same_images_other_seed_other_images(name):
+    images = tf.constant(noise(16))
+    first = augment(images, SEED, only(name)).numpy()
+    np.testing.assert_array_equal(first, augment(images, SEED, only(name)))
+    assert (first != augment(images, SEED + 1, only(name)).numpy()).any()
+
+
+@pytest.mark.parametrize("config", [FULL, *map(only, OPS)], ids=["all", *OPS])
+@pytest.mark.parametrize("pixels", [0, 255])
+def test_range_dtype_and_flat_images(config, pixels):
+    images = np.full((3, 17, 17, 3), pixels, np.uint8)
+    got = augment(tf.constant(images), SEED, config)
+    assert got.dtype == tf.float32 and got.shape == images.shape
+    assert float(tf.reduce_min(got)) >= 0 and float(tf.reduce_max(got)) <= 1
+    assert np.ptp(got.numpy(), axis=(1, 2)).max() < 1e-5  # geometry and colour keep a flat image flat
+
+
+@pytest.mark.parametrize("name", [None, *OPS])
+def test_everything_compiles_for_a_tpu(name):
+    config = only(name) if name else FULL
+    images = tf.constant(noise(2, 24))
+    compiled = tf.function(lambda x, s: augment(x, s, config), jit_compile=True)(images, SEED)
+    np.testing.assert_allclose(compiled, augment(images, SEED, config), atol=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.kind == "geometry"])
+def test_geometry_equals_opencv(name):
+    images = smooth(6)
+    size = images.shape[1]
+    matrix = OPS[name].sample(SEED, 6, 1.0).numpy()
+    # from [-1, 1] over the image to OpenCV's pixel centres
+    to_unit = np.array([[2 / size, 0, 1 / size - 1], [0, 2 / size, 1 / size - 1], [0, 0, 1]])
+    for image, got, one in zip(images, warp(tf.constant(images), matrix).numpy(), matrix):
+        in_pixels = np.linalg.inv(to_unit) @ one @ to_unit
+        want = cv2.warpAffine(image, in_pixels[:2], (size, size), borderMode=cv2.BORDER_REFLECT,
+                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)  # fmt: skip
+        # OpenCV rounds positions to 1/32 pixel
+        assert np.abs(got - want).mean() < 0.5 and np.abs(got - want).max() < 12
+
+
+def test_a_quarter_turn_moves_pixels_without_changing_them():
+    images = noise()
+    # Output (x, y) shows input (-y, x): what was at the right is now at the top, a turn to the left.
+    quarter = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]], np.float32).repeat(4, 0)
+    got = warp(tf.constant(images), tf.constant(quarter)).numpy()
+    np.testing.assert_allclose(got, np.rot90(images, 1, (1, 2)), atol=0.1)
+
+
+def test_composed_geometry_equals_one_after_another_within_the_resampling():
+    images = smooth(8)
+    rotate, zoom = (OPS[name].sample(SEED, 8, 0.3) for name in ("rotate", "zoom"))
+    once = warp(tf.constant(images), tf.matmul(rotate, zoom)).numpy()
+    twice = warp(warp(tf.constant(images), rotate), zoom).numpy()
+    inner = np.s_[:, 12:-12, 12:-12]
+    assert np.abs(once[inner] - twice[inner]).mean() < 1.0
+
+
+def test_colour_ops_are_their_formulas():
+    images = tf.constant(noise(4).astype(np.float32) / 255 * 0.4 + 0.3)  # away from the clipping
+    grey = tf.image.rgb_to_grayscale(images)
+    saturation = OPS["saturation"].sample(SEED, 4, 0.5)
+    factor = (saturation[:, 0, 0] - 0.299) / (1 - 0.299)
+    want = grey + (images - grey) * tf.reshape(factor, [4, 1, 1, 1])
+    np.testing.assert_allclose(recolor(images, saturation), want, atol=2e-3)
+    contrast = OPS["contrast"].sample(SEED, 4, 0.5)
+    want = (images - 0.5) * tf.reshape(contrast[:, 0, 0], [4, 1, 1, 1]) + 0.5
+    np.testing.assert_allclose(recolor(images, contrast), want, atol=1e-6)
+    hue = OPS["hue"].sample(SEED, 4, 1.0)[:, :, :3]
+    np.testing.assert_allclose(tf.matmul(hue, hue, transpose_b=True), np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-6)
+    np.testing.assert_allclose(tf.reduce_sum(hue, 2), np.ones((4, 3)), atol=1e-6)  # grey stays grey
+
+
+def test_parameters_do_not_depend_on_the_number_of_replicas():
+    images = noise(8)
+    whole = augment(tf.constant(images), SEED, FULL).numpy()
+    parts = [augment(tf.constant(images[2 * r : 2 * r + 2]), SEED, FULL, r, 4).numpy() for r in range(4)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+def test_eight_views_are_the_dihedral_group():
+    image = noise(1, 5)
+    got = {view.numpy().tobytes() for view in views(tf.constant(image), 8)}
+    want = {np.rot90(x, k, (1, 2)).tobytes() for x in (image, image[:, :, ::-1]) for k in range(4)}
+    assert got == want
+    np.testing.assert_array_equal(views(tf.constant(image), 1)[0], image)
