@@ -23,8 +23,8 @@ EXTRAS = {
     "dicom": ["pydicom>=2.4"],
     "plots": ["matplotlib>=3.7"],
     "dev": [
-        "hypothesis>=6", "jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6", "mypy>=1.10", "opencv-python-headless>=4.8",
-        "pandas-stubs", "pytest>=8", "pytest-cov>=5", "ruff>=0.6", "types-protobuf",
+        "hypothesis>=6", "ipykernel>=6", "jupytext>=1.16", "mypy>=1.10", "nbclient>=0.10",
+        "opencv-python-headless>=4.8", "pandas-stubs", "pytest>=8", "pytest-cov>=5", "ruff>=0.6", "types-protobuf",
     ],
 }  # fmt: skip
 

@@ -1,13 +1,17 @@
-"""The one runner behind `melanoma-tf` and `tfrecord-tools`: sub-commands, absl flags, exit codes."""
+"""The one runner behind `melanoma-tf` and `tfrecord-tools`: sub-commands, absl flags, help, exit codes."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 
@@ -20,6 +24,64 @@ EXTRAS = {
     "pydicom": "dicom",
     "matplotlib": "plots",
 }
+HELP = ("--help", "-h", "--helpfull")
+HELP_WIDTH, FLAG_WIDTH = 110, 20
+
+
+class CommandFlags(flags.FlagValues):
+    """The flags of one command. `required_names`: those without which it cannot run, told together if missing.
+
+    absl's own required flags are checked before positional arguments are known, one clumsy sentence each.
+    """
+
+    required_names: list[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["required_names"] = []  # assignment as such would set a flag of that name
+
+
+def text_flag(
+    flag_values: CommandFlags, name: str, default: str | None, help_text: str, *, required: bool = False
+) -> None:
+    """A string; None is told apart from the empty string."""
+    flags.DEFINE_string(name, default, help_text, flag_values=flag_values)
+    _note_required(flag_values, name, required)
+
+
+def list_flag(flag_values: CommandFlags, name: str, help_text: str, *, required: bool = False) -> None:
+    """Strings separated by commas; None without the flag."""
+    flags.DEFINE_list(name, None, help_text, flag_values=flag_values)
+    _note_required(flag_values, name, required)
+
+
+def repeated_flag(flag_values: CommandFlags, name: str, help_text: str) -> None:
+    """A string that may be given many times; an empty list without the flag."""
+    flags.DEFINE_multi_string(name, [], help_text, flag_values=flag_values)
+
+
+def choice_flag(
+    flag_values: CommandFlags, name: str, default: str | None, choices: Iterable[str], help_text: str
+) -> None:
+    """One of `choices`, or None where that is the default."""
+    flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=flag_values)
+
+
+def integer_flag(
+    flag_values: CommandFlags, name: str, default: int, help_text: str, lower_bound: int | None = None
+) -> None:
+    """A whole number, at least `lower_bound`."""
+    flags.DEFINE_integer(name, default, help_text, lower_bound=lower_bound, flag_values=flag_values)
+
+
+def boolean_flag(flag_values: CommandFlags, name: str, help_text: str) -> None:
+    """--name or --noname; off without the flag."""
+    flags.DEFINE_boolean(name, False, help_text, flag_values=flag_values)
+
+
+def _note_required(flag_values: CommandFlags, name: str, required: bool) -> None:
+    if required:
+        flag_values.required_names.append(name)
 
 
 def run(program: str, summary: str, commands: dict[str, str], argv: Sequence[str]) -> int:
@@ -30,8 +92,28 @@ def run(program: str, summary: str, commands: dict[str, str], argv: Sequence[str
       commands: name -> module with a docstring, `define_flags(flag_values)` and `main(flag_values) -> int | None`.
       argv: arguments without the program's name.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides our one line
-    if not argv or argv[0] in ("--help", "-h", "help", "--helpfull"):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter hides our one line
+    code = errors.EXIT_INTERRUPTED
+    try:
+        code = _dispatch(program, summary, commands, argv)
+        sys.stdout.flush()  # here, where it can be handled, and not while Python shuts down
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        if not _reader_is_gone():
+            raise  # some other pipe, such as the one to a worker process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _reader_is_gone() -> bool:
+    try:
+        print(flush=True)  # a flush alone has nothing to write where Python's output is unbuffered
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def _dispatch(program: str, summary: str, commands: dict[str, str], argv: Sequence[str]) -> int:
+    if not argv or argv[0] in (*HELP, "help"):
         print(_program_help(program, summary, commands))
         return errors.EXIT_DONE if argv else errors.EXIT_USER
     if argv[0] == "--version":
@@ -44,16 +126,14 @@ def run(program: str, summary: str, commands: dict[str, str], argv: Sequence[str
     return _run_command(f"{program} {argv[0]}", importlib.import_module(commands[argv[0]]), argv[1:])
 
 
-def _run_command(name: str, module, arguments: Sequence[str]) -> int:
-    flag_values = flags.FlagValues()
+def _run_command(name: str, module: ModuleType, arguments: Sequence[str]) -> int:
+    flag_values = CommandFlags()
     module.define_flags(flag_values)
-    if any(argument in ("--help", "-h", "--helpfull") for argument in arguments):
+    if any(argument in HELP for argument in arguments):
         print(_command_help(name, module, flag_values))
         return errors.EXIT_DONE
     try:
-        rest = flag_values([name, *arguments])[1:]
-        if rest:
-            raise errors.UserError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
+        _parse(name, flag_values, arguments)
         return module.main(flag_values) or errors.EXIT_DONE
     except (errors.UserError, flags.Error) as error:
         return _complain(name, str(error))
@@ -65,9 +145,22 @@ def _run_command(name: str, module, arguments: Sequence[str]) -> int:
     except (errors.Interrupted, KeyboardInterrupt) as error:
         _complain(name, str(error) or "interrupted")
         return errors.EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.EXIT_DONE
+
+
+def _parse(name: str, flag_values: CommandFlags, arguments: Sequence[str]) -> None:
+    """Fills `flag_values`. Raises UserError or flags.Error that says what would be valid."""
+    try:
+        rest = flag_values([name, *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        valid = errors.nearest(f"--{error.flagname}", (f"--{flag}" for flag in flag_values))
+        raise errors.UserError(f"no flag --{error.flagname}; {valid}") from error
+    if rest:
+        raise errors.UserError(
+            f"unexpected argument {rest[0]!r}; flags are written --name=value; {name} --help tells the flags"
+        )
+    missing = [f"--{required}" for required in flag_values.required_names if not flag_values[required].value]
+    if missing:
+        raise errors.UserError(f"missing {', '.join(missing)}; {name} --help tells the flags")
 
 
 def import_tensorflow_quietly() -> None:
@@ -75,7 +168,9 @@ def import_tensorflow_quietly() -> None:
     sys.stderr.flush()
     with contextlib.ExitStack() as stack:
         kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        stack.callback(lambda: (os.dup2(kept, 2), os.close(kept), os.close(nothing)))
+        for descriptor in (kept, nothing):
+            stack.callback(os.close, descriptor)
+        stack.callback(os.dup2, kept, 2)
         os.dup2(nothing, 2)
         importlib.import_module("tensorflow")
 
@@ -89,20 +184,42 @@ def _program_help(program: str, summary: str, commands: dict[str, str]) -> str:
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {_first_line(module)}" for name, module in commands.items()]
     usage = f"usage: {program} COMMAND [--flag=value ...]"
-    hint = f"{program} COMMAND --help tells a command's flags; --flagfile=FILE reads flags from a file."
+    hint = f"{program} COMMAND --help tells a command's flags; --flagfile=FILE reads flags from a file, one a line."
     return "\n".join([summary, "", usage, "", *lines, "", hint])
 
 
 def _first_line(module: str) -> str:
-    return (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
+    """Of its docstring, read and not imported: pandas and scipy would make a list of commands take a second."""
+    specification = importlib.util.find_spec(module)
+    assert specification is not None and specification.origin is not None, f"no module {module}"
+    docstring = ast.get_docstring(ast.parse(Path(specification.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.splitlines()[0].rstrip(".")
 
 
-def _command_help(name: str, module, flag_values: flags.FlagValues) -> str:
-    lines = [f"{name}: {(module.__doc__ or '').strip()}", "", "flags:"]
-    own = flag_values.flags_by_module_dict()
-    for flag in sorted((flag for group in own.values() for flag in group), key=lambda flag: flag.name):
-        default = "" if flag.default in (None, "", False, []) else f" (default {flag.default_as_str.strip(chr(39))})"
-        value = "" if flag.boolean else "=..."
-        lines.append(f"  --{flag.name}{value}")
-        lines += textwrap.wrap(f"{flag.help}{default}", 100, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
+def _command_help(name: str, module: ModuleType, flag_values: CommandFlags) -> str:
+    required = flag_values.required_names
+    usage = " ".join([f"usage: {name}", *(f"--{flag}=..." for flag in required), "[--flag=value ...]"])
+    lines = [usage, "", (module.__doc__ or "").strip(), "", "flags:"]
+    names = list(flag_values.flag_values_dict())  # as they were defined: what belongs together stands together
+    for flag in (*required, *(flag for flag in names if flag not in required)):
+        lines += _flag_help(flag_values[flag], flag in required)
+    return "\n".join([*lines, *_columns("--flagfile=...", "file with more flags, one a line")])
+
+
+def _flag_help(flag: flags.Flag, required: bool) -> list[str]:
+    choices = "|".join(flag.parser.enum_values) if isinstance(flag.parser, flags.EnumParser) else ""
+    # absl writes the choices before the text, and how to repeat it behind
+    text = (flag.help or "").removeprefix(f"<{choices}>: ").split(";\n")[0]
+    notes = ["required"] if required else ["may be repeated"] if isinstance(flag, flags.MultiFlag) else []
+    if flag.default not in (None, "", []) and not flag.boolean:
+        notes.append(f"default {flag.default}")
+    written = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={choices or '...'}"
+    return _columns(written, f"{text} [{', '.join(notes)}]" if notes else text)
+
+
+def _columns(written: str, text: str) -> list[str]:
+    indent = " " * (FLAG_WIDTH + 4)
+    lines = textwrap.wrap(text, HELP_WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if len(written) > FLAG_WIDTH:
+        return [f"  {written}", *lines]
+    return [f"  {written:<{FLAG_WIDTH}}  {lines[0].strip()}", *lines[1:]]

@@ -38,6 +38,7 @@ class AugmentConfig:
     contrast: float = 0.5
     saturation: float = 0.5
     hue: float = 0.0
+    illuminant: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ModelConfig:
     backbone: a name in `models.BACKBONES`. weights: `none`, `imagenet` (downloads), or a path to `.h5`, `.keras`,
     `.npz` or torchvision `.pth`. topology: `keras` or `torchvision` (symmetric padding, epsilon 1e-5), which must match
     where the weights come from. metadata: also look at sex, age and site.
+    color_constancy: take the colour of the light out of every image first.
     """
 
     backbone: str = "efficientnet_b0"
@@ -55,6 +57,7 @@ class ModelConfig:
     dropout: float = 0.2
     drop_connect: float = 0.2
     metadata: bool = False
+    color_constancy: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _parse(key: str, text: str, kind: type) -> Any:
 
 def flatten(config: Config) -> dict[str, Any]:
     """`{"seed": 2020, "train.epochs": 12, ...}`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in dataclasses.asdict(config).items():
         flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
     return flat

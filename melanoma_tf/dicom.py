@@ -5,6 +5,7 @@ The challenge's files are JPEG baseline, so the JPEG can usually be handed on as
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import uuid
@@ -289,12 +290,10 @@ def _to_rgb(array: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _apply_palette(array: np.ndarray, dataset: Dataset) -> np.ndarray:
+    old = int(_pydicom().__version__.split(".")[0]) < 3
+    module = importlib.import_module("pydicom.pixel_data_handlers.util" if old else "pydicom.pixels.processing")
     try:
-        from pydicom.pixels.processing import apply_color_lut
-    except ImportError:  # pydicom 2
-        from pydicom.pixel_data_handlers.util import apply_color_lut
-    try:
-        colours = apply_color_lut(array, dataset)
+        colours = module.apply_color_lut(array, dataset)
     except Exception as error:
         raise RejectError("unsupported", f"the palette cannot be applied ({type(error).__name__})") from None
     return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours

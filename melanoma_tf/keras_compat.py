@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from melanoma_tf.randomness import fold_in, uniform
 
-keras = tf.keras
+keras = tf.keras  # as a variable no type for a checker, hence tf.keras in annotations and base classes
 register = keras.utils.register_keras_serializable("melanoma_tf")
-IS_KERAS_3 = int(keras.__version__.split(".")[0]) >= 3 if hasattr(keras, "__version__") else False
+KERAS_VERSION = getattr(keras, "__version__", "2.15")  # tf.keras of TensorFlow 2.15 does not tell
+IS_KERAS_3 = int(KERAS_VERSION.split(".")[0]) >= 3
 
 _randomness = threading.local()  # MirroredStrategy traces each replica in a thread of its own
 
@@ -31,7 +32,7 @@ def step_randomness(seed: tf.Tensor) -> Iterator[None]:
 
 
 @register
-class SeededDropout(keras.layers.Dropout):
+class SeededDropout(tf.keras.layers.Dropout):
     """Dropout whose mask is a function of the step's seed and the layer's name; Keras' own holds hidden state.
 
     Keras 2's dropout advances a counter inside the compiled step that no checkpoint saves, so that a resumed run would
@@ -49,7 +50,7 @@ class SeededDropout(keras.layers.Dropout):
 
 
 @register
-class FusedBatchNormalization(keras.layers.BatchNormalization):
+class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
     """BatchNormalization by the fused kernel; Keras 3 takes the moments with elementwise ops, in several passes.
 
     Same weights and outputs; 1.2-1.4x on a whole EfficientNet-B0 training step on 2 cores (Keras 2 is fused already).
@@ -88,7 +89,7 @@ def swish(inputs):
     return inputs * tf.sigmoid(inputs), lambda upstream: _swish_gradient(inputs, upstream)
 
 
-def rebuild(model: keras.Model, replace) -> keras.Model:
+def rebuild(model: tf.keras.Model, replace) -> tf.keras.Model:
     """The same functional model with layers exchanged: `replace(layer)` gives a new layer, or None to keep its kind.
 
     Weights keep their names, shapes and order; their values are initialised anew.
@@ -100,7 +101,7 @@ def rebuild(model: keras.Model, replace) -> keras.Model:
     return keras.models.clone_model(model, clone_function=clone)
 
 
-def accelerate(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
     """The replacement of a layer, for `rebuild`: fused normalisation, swish in one pass, dropout without state."""
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization) and IS_KERAS_3:
@@ -112,11 +113,11 @@ def accelerate(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     return None
 
 
-def _is_swish(layer: keras.layers.Activation) -> bool:
+def _is_swish(layer: tf.keras.layers.Activation) -> bool:
     return getattr(layer.activation, "__name__", "") in ("silu", "swish") and layer.activation is not swish
 
 
-def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list:
+def optimizer_variables(optimizer: tf.keras.optimizers.Optimizer) -> list:
     """Variables of an optimizer: a method in early Keras 2, a property later."""
     variables = optimizer.variables
     return list(variables() if callable(variables) else variables)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from melanoma_tf.errors import UserError, nearest
+
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25
 
@@ -28,6 +30,13 @@ def focal(target: tf.Tensor, logits: tf.Tensor, label_smoothing: float) -> tf.Te
     miss = target * tf.sigmoid(-logits) + (1.0 - target) * tf.sigmoid(logits)
     alpha = target * FOCAL_ALPHA + (1.0 - target) * (1.0 - FOCAL_ALPHA)
     return tf.reduce_mean(alpha * miss**FOCAL_GAMMA * cross_entropy, axis=-1)
+
+
+def get_loss(name: str) -> Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]:
+    """A loss of the table. Raises UserError that names the nearest."""
+    if name not in LOSSES:
+        raise UserError(f"train.loss: no loss {name!r}; {nearest(name, LOSSES)}")
+    return LOSSES[name]
 
 
 LOSSES: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {

@@ -71,15 +71,18 @@ def auc_interval(
       confidence: coverage of the interval, which is formed on the logit scale and so stays within (0, 1).
 
     Source: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53 (1997) 567-578; with
-    clusters of one image it is DeLong's variance.
+    clusters of one image it is DeLong's variance. An AUC of exactly 1 or 0 has no variance: see `_perfect_limits`.
     """
     target = np.asarray(target).astype(bool)
     auc = roc_auc(target, score)
     _, cluster = np.unique(
         np.arange(len(target)) if patients is None else np.asarray(patients, str), return_inverse=True
     )
-    deviation = _cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
-    low, high = _logit_limits(auc, deviation, confidence)
+    if auc in (0.0, 1.0):
+        low, high = _perfect_limits(target, cluster, auc, confidence)
+    else:
+        deviation = _cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
+        low, high = _logit_limits(auc, deviation, confidence)
     return Interval(auc, low, high, len(target), int(target.sum()), int(cluster.max()) + 1)
 
 
@@ -98,8 +101,22 @@ def _cluster_variance(target: np.ndarray, components: np.ndarray, auc: float, cl
 
 
 def _logit_limits(auc: float, deviation: float, confidence: float) -> tuple[float, float]:
-    if not 0 < auc < 1:
-        return auc, auc
     z = norm.ppf((1 + confidence) / 2)
     centre, half = np.log(auc / (1 - auc)), z * deviation / (auc * (1 - auc))
-    return tuple(float(1 / (1 + np.exp(-limit))) for limit in (centre - half, centre + half))
+    low, high = (float(1 / (1 + np.exp(-limit))) for limit in (centre - half, centre + half))
+    return low, high
+
+
+def _perfect_limits(target: np.ndarray, cluster: np.ndarray, auc: float, confidence: float) -> tuple[float, float]:
+    """Exact limits where every pair of a melanoma and a benign image is in the right order, or every one in the wrong.
+
+    Among the images are m pairs whose 2 m clusters all differ, so independent ones, each in the right order with a
+    probability of AUC. That all pairs are right is at most as likely as that these m are: AUC^m. So the limit of
+    Clopper & Pearson (Biometrika 26 (1934) 404-413) for m successes of m holds the coverage whatever the distributions:
+    (alpha/2)^(1/m), near 1 - 3.7/m (Hanley & Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249
+    (1983) 1743-1745, has the one-sided 3/m). One cluster alone tells nothing: 0 to 1.
+    """
+    with_positive, with_negative = len(np.unique(cluster[target])), len(np.unique(cluster[~target]))
+    pairs = min(with_positive, with_negative, len(np.unique(cluster)) // 2)
+    limit = float(((1 - confidence) / 2) ** (1 / pairs)) if pairs else 0.0
+    return (limit, 1.0) if auc == 1 else (0.0, 1 - limit)

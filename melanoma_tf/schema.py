@@ -20,7 +20,7 @@ HEIGHT = "height"
 
 
 @functools.cache
-def _example_class() -> type:
+def _example_class() -> Any:  # a message class made at run time, whose fields no checker can know
     """`tf.train.Example`, built from its public definition so that TensorFlow need not be there.
 
     Source: tensorflow/core/example/{example,feature}.proto; field numbers are part of the file format.

@@ -24,7 +24,8 @@ def read_csv(path: str | os.PathLike) -> pd.DataFrame:
     """
     try:
         with files.open_read(path) as file:
-            table = pd.read_csv(io.BytesIO(file.read()), encoding="utf-8-sig")
+            # pandas below 3.1 reads 0.30000000000000004 as 0.3 unless told to be exact
+            table = pd.read_csv(io.BytesIO(file.read()), encoding="utf-8-sig", float_precision="round_trip")
     except FileNotFoundError as error:
         raise UserError(f"no table at {path}: expected a CSV file") from error
     except OSError as error:
@@ -44,7 +45,7 @@ def require_columns(table: pd.DataFrame, columns: tuple[str, ...], path: str | o
 def clean_names(table: pd.DataFrame, path: str | os.PathLike) -> pd.Series:
     """The column `image_name` as str without blanks around it. Raises UserError for empty or doubled names."""
     names = table["image_name"]
-    names = names.astype(str).str.strip().where(names.notna())
+    names = names.astype("str").str.strip().where(names.notna())
     require_unique_names(names.mask(names == ""), path)
     return names.astype(str)
 

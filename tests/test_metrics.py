@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from melanoma_tf import metrics
@@ -105,6 +106,34 @@ def test_limits_enclose_the_value_and_stay_in_bounds(pairs, clusters):
     auc = metrics.auc_interval(target, score, np.arange(len(target)) % clusters)
     assert 0 <= auc.low <= auc.value + 1e-12
     assert auc.value - 1e-12 <= auc.high <= 1
+
+
+@pytest.mark.parametrize(("positives", "negatives", "pairs"), [(3, 50, 3), (50, 3, 3), (1, 1, 1), (200, 200, 200)])
+def test_perfect_order_of_few_images_is_not_certain(positives, negatives, pairs):
+    target = np.array([1] * positives + [0] * negatives)
+    right, wrong = metrics.auc_interval(target, target * 1.0), metrics.auc_interval(target, -1.0 * target)
+    # The limits are those at which m successes of m trials have the probability 0.025.
+    assert (right.value, right.high, wrong.value, wrong.low) == (1, 1, 0, 0)
+    assert right.low**pairs == pytest.approx(0.025)
+    assert (1 - wrong.high) ** pairs == pytest.approx(0.025)
+
+
+def test_limit_of_a_perfect_order_counts_patients_and_not_images():
+    target = np.array([1] * 30 + [0] * 30)
+    one_each = np.arange(60) // 10  # 3 patients with melanoma, 3 without
+    assert metrics.auc_interval(target, target, one_each).low == pytest.approx(0.025 ** (1 / 3))
+    mixed = np.arange(60) % 5  # 5 patients with both: no more than 2 pairs of different patients
+    assert metrics.auc_interval(target, target, mixed).low == pytest.approx(0.025 ** (1 / 2))
+    alone = metrics.auc_interval(target, target, np.zeros(60))
+    assert (alone.low, alone.high) == (0, 1)
+
+
+def test_limit_of_a_perfect_order_covers():
+    # An AUC at the limit itself gives a perfect order of 4 + 9 images in at most 2.5 % of all samples.
+    generator, auc = np.random.default_rng(7), 0.025 ** (1 / 4)
+    shift = norm.ppf(auc) * 2**0.5
+    scores = generator.normal(size=(20000, 13)) + np.array([shift] * 4 + [0] * 9)
+    assert np.mean(scores[:, :4].min(axis=1) > scores[:, 4:].max(axis=1)) < 0.025
 
 
 def test_interval_prints_its_basis():

@@ -196,7 +196,7 @@ def test_a_pth_that_wants_to_run_code_is_refused(tmp_path):
 
     with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": Evil()}))
-    with pytest.raises(UserError, match="builtins.print"):
+    with pytest.raises(UserError, match=r"builtins\.print"):
         torchvision.read_state_dict(str(tmp_path / "evil.pth"))
 
 
@@ -213,7 +213,7 @@ def test_pth_into_another_topology_is_an_error(pth, settings, message):
         build_model(ModelConfig(weights=str(pth), **settings), 32)
 
 
-# ---- topologies --------------------------------------------------------------------------------------------------------
+# ---- topologies ------------------------------------------------------------------------------------------------------
 
 
 def test_ours_equals_keras_own_efficientnet_with_its_weights():
@@ -249,7 +249,7 @@ def test_unknown_backbone_names_the_nearest():
         build_model(ModelConfig(backbone="eficientnet_b3"), 32)
 
 
-# ---- the layers that replace Keras' ------------------------------------------------------------------------------------
+# ---- the layers that replace Keras' ----------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not IS_KERAS_3, reason="Keras 2 fuses by itself")
@@ -298,7 +298,7 @@ def test_drop_connect_drops_whole_branches():
     assert (kept == kept[:, :1]).all() and 4 < (kept[:, 0] == 0).sum() < 28
 
 
-# ---- weights of our own --------------------------------------------------------------------------------------------------
+# ---- weights of our own ----------------------------------------------------------------------------------------------
 
 
 def test_saved_weights_give_the_same_outputs_in_a_fresh_process(tmp_path):

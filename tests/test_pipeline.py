@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from melanoma_tf.errors import UserError
-
 from .conftest import SIZE, jpeg, lesion
 
 tf = pytest.importorskip("tensorflow")
@@ -53,11 +51,6 @@ def test_only_the_wanted_rows(images):
     rows = np.arange(3, 48, 2)
     got = np.concatenate([batch["row"] for batch in train_batches(images, rows)])
     assert len(got) == 16 and set(got) <= set(rows)
-
-
-def test_fewer_images_than_a_batch_is_an_error(images):
-    with pytest.raises(UserError, match="5 training images do not fill one batch"):
-        train_batches(images, np.arange(5))
 
 
 @pytest.mark.parametrize("count", [1, 8, 11])

@@ -111,7 +111,7 @@ def convert(
     finished = _finished_shards(job, overwrite)
     todo = [number for number in range(len(job.items)) if number not in finished]
     progress = Progress(sum(len(job.items[number]) for number in todo), f"{job.prefix}:")
-    made = {}
+    made: dict[int, manifest.ShardEntry] = {}
     chunks = {number: records.make_chunks(job.items[number], job.rendering) for number in todo}
     flat = [chunk for number in todo for chunk in chunks[number]]
     with ordered_workers(min(workers, max(1, len(flat)))) as ordered_map, _cleared(progress):
@@ -212,10 +212,10 @@ def _make_shard(
     def accepted() -> Iterator[bytes]:
         for outcome in outcomes:
             progress.add(outcome.bytes_read, outcome.reject is not None)
-            if outcome.reject is None:
+            if outcome.record is not None:
                 names.append(outcome.image_name)
                 yield outcome.record
-            else:
+            elif outcome.reject is not None:
                 rejects.append(outcome.reject)
                 _require_tolerable(job, before + rejects)
 

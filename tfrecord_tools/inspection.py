@@ -80,13 +80,15 @@ def _inspect_set(name: str, paths: list[str]) -> SetContents:
     contents = SetContents(name, len(paths))
     for path in paths:
         promised = shard_files.count_in_name(path)
-        known = contents.promised is not None and promised is not None
-        contents.promised = contents.promised + promised if known else None
+        if contents.promised is not None:  # once unknown, the sum stays unknown
+            contents.promised = None if promised is None else contents.promised + promised
         for offset, data in shard_files.read_records(path, check_data=False):
             try:
                 _add_record(contents, schema.decode_fields(data))
             except ValueError as error:
-                raise UserError(f"{path}: record at byte {offset} is {error}; see tfrecord-tools verify") from error
+                raise UserError(
+                    f"{path}: record at byte {offset} is {error}; tfrecord-tools verify tells all of them"
+                ) from error
     return contents
 
 

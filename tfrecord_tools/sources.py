@@ -39,9 +39,9 @@ def find_sources(folder: str | os.PathLike, image_names: Iterable[str]) -> list[
     return found
 
 
-def _list_images(folder: str | os.PathLike) -> dict[tuple[str, str], os.DirEntry]:
+def _list_images(folder: str | os.PathLike) -> dict[tuple[str, str], os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(os.fspath(folder)) as entries:
             split = [(os.path.splitext(entry.name), entry) for entry in entries if entry.is_file()]
     except OSError as error:
         raise UserError(f"cannot list the image folder {folder}: {error.strerror or error}") from error
@@ -49,7 +49,7 @@ def _list_images(folder: str | os.PathLike) -> dict[tuple[str, str], os.DirEntry
     return {(stem, extension.lower()): entry for (stem, extension), entry in ordered}
 
 
-def _source(listing: dict[tuple[str, str], os.DirEntry], name: str) -> Source:
+def _source(listing: dict[tuple[str, str], os.DirEntry[str]], name: str) -> Source:
     for extension in EXTENSIONS:
         if entry := listing.get((name, extension)):
             return Source(name, entry.path, entry.stat().st_size)

@@ -23,6 +23,7 @@ MAX_BRIGHTNESS = 0.4  # added, colours in [0, 1]
 MAX_CONTRAST = 0.5
 MAX_SATURATION = 0.8
 MAX_HUE = math.radians(30)
+MAX_ILLUMINANT = 1.4
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -115,6 +116,14 @@ def sample_hue(seed: tf.Tensor, batch: int, strength: float) -> tf.Tensor:
     return _matrix([[same, left, right, 0], [right, same, left, 0], [left, right, same, 0]])
 
 
+def sample_illuminant(seed: tf.Tensor, batch: int, strength: float) -> tf.Tensor:
+    """Another light or camera: gains per channel, log-uniform within 1.4^-strength to 1.4^strength (von Kries)."""
+    red, green, blue = (
+        tf.exp(_uniform(seed, batch, channel) * math.log(MAX_ILLUMINANT) * strength) for channel in range(3)
+    )
+    return _matrix([[red, 0, 0, 0], [0, green, 0, 0], [0, 0, blue, 0]])
+
+
 # In the order in which they act on the image; the keys are the fields of `AugmentConfig`.
 OPS: dict[str, Op] = {
     "flip": Op("geometry", sample_flip),
@@ -127,4 +136,5 @@ OPS: dict[str, Op] = {
     "contrast": Op("color", sample_contrast),
     "saturation": Op("color", sample_saturation),
     "hue": Op("color", sample_hue),
+    "illuminant": Op("color", sample_illuminant),
 }

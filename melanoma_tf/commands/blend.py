@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from absl import flags
-
 from melanoma_tf import ensemble, files, metrics, tables
+from melanoma_tf.command_line import CommandFlags, boolean_flag, list_flag, text_flag
 from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions, read_predictions
 
@@ -27,22 +26,16 @@ class Member:
     predictions: dict[str, Predictions]
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_list(
-        "members", None, "Run folders or CSV files, separated by commas.", flag_values=flag_values, required=True
-    )
-    flags.DEFINE_string("method", "mean", f"How to blend: {', '.join(ensemble.BLENDS)}.", flag_values=flag_values)
-    flags.DEFINE_list(
-        "weights", None, "One weight per member, such as 0.5,0.5; equal without.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "train_csv", None, "Table with patient_id, for intervals that know of patients.", flag_values=flag_values
-    )
-    flags.DEFINE_string("out", None, "Folder to write.", flag_values=flag_values, required=True)
-    flags.DEFINE_boolean("overwrite", False, "Replace existing files.", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    list_flag(flag_values, "members", "run folders or CSV files, separated by commas", required=True)
+    text_flag(flag_values, "out", None, "folder to write", required=True)
+    text_flag(flag_values, "method", "mean", f"how to blend: {', '.join(ensemble.BLENDS)}")
+    list_flag(flag_values, "weights", "one weight per member, such as 0.5,0.5; without, equal ones")
+    text_flag(flag_values, "train_csv", None, "table with patient_id, for intervals that know of patients")
+    boolean_flag(flag_values, "overwrite", "replace existing files")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     members = [read_member(path) for path in flag_values.members]
     kinds = [kind for kind in KINDS if all(kind in member.predictions for member in members)]
     if not kinds:

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
-
 from melanoma_tf import files, folds, tables
+from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "train_csv", None, "Table with image_name, patient_id and target.", flag_values=flag_values, required=True
-    )
-    flags.DEFINE_string(
-        "duplicates", None, "CSV of duplicate pairs: image_name_1, image_name_2.", flag_values=flag_values
-    )
-    flags.DEFINE_integer("folds", 5, "Number of folds.", lower_bound=2, flag_values=flag_values)
-    flags.DEFINE_integer("seed", 2020, "Seed of the shuffle.", lower_bound=0, flag_values=flag_values)
-    flags.DEFINE_string("out", None, "CSV to write, such as folds.csv.", flag_values=flag_values, required=True)
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing file.", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "train_csv", None, "table with image_name, patient_id and target", required=True)
+    text_flag(flag_values, "out", None, "CSV to write, such as folds.csv", required=True)
+    text_flag(flag_values, "duplicates", None, "CSV of duplicate pairs: image_name_1, image_name_2")
+    integer_flag(flag_values, "folds", 5, "number of folds", lower_bound=2)
+    integer_flag(flag_values, "seed", 2020, "of the shuffle", lower_bound=0)
+    boolean_flag(flag_values, "overwrite", "replace an existing file")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     files.refuse_overwrite(flag_values.out, flag_values.overwrite)
     table = tables.read_table(flag_values.train_csv, target=True)
     duplicates = folds.read_duplicates(flag_values.duplicates) if flag_values.duplicates else []

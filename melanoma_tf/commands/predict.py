@@ -1,29 +1,28 @@
-"""predict a set of images with the models of a run
+"""Predicts a set of images with the models of a run.
 
-Each image gets the mean over the run's folds and the recipe's test-time views."""
+Each image gets the mean over the run's folds and the recipe's test-time views.
+"""
 
 from __future__ import annotations
 
 import os
 
-from absl import flags
+from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    text = lambda name, default, help: flags.DEFINE_string(name, default, help, flag_values=flag_values)  # noqa: E731
-    text("run", None, "work folder of a finished melanoma-tf train")
-    text("data_dir", None, "folder with the shards")
-    text("prefix", "test", "which shards: PREFIX*.tfrec")
-    text("csv", "", "table of the images; DATA_DIR/PREFIX.csv if empty")
-    text("out", None, "CSV to write")
-    text("strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
-    text("tpu", "local", "name or address of the TPU")
-    flags.DEFINE_integer("views", 0, "test-time views, 1, 2, 4 or 8; those of the recipe if 0", flag_values=flag_values)
-    flags.DEFINE_boolean("overwrite", False, "replace --out if it exists", flag_values=flag_values)
-    flags.mark_flags_as_required(["run", "data_dir", "out"], flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "run", None, "work folder of a finished melanoma-tf train", required=True)
+    text_flag(flag_values, "data_dir", None, "folder with the shards", required=True)
+    text_flag(flag_values, "out", None, "CSV to write", required=True)
+    text_flag(flag_values, "prefix", "test", "which shards: PREFIX*.tfrec")
+    text_flag(flag_values, "csv", "", "table of the images; without, DATA_DIR/PREFIX.csv")
+    integer_flag(flag_values, "views", 0, "test-time views, 1, 2, 4 or 8; 0: those of the recipe")
+    text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
+    text_flag(flag_values, "tpu", "local", "name or address of the TPU")
+    boolean_flag(flag_values, "overwrite", "replace an existing --out")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     from melanoma_tf import command_line, errors
 
     if os.path.exists(flag_values.out) and not flag_values.overwrite:

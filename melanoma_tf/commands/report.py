@@ -7,36 +7,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
-
 from melanoma_tf import files, report, tables
+from melanoma_tf.command_line import CommandFlags, boolean_flag, list_flag, text_flag
 from melanoma_tf.data import shards
 
 DEFAULT_NAME = "report.html"
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_list(
-        "runs",
-        None,
-        "Run folders, separated by commas; the first is the subject.",
-        flag_values=flag_values,
-        required=True,
-    )
-    flags.DEFINE_string("train_csv", None, "Table of the training.", flag_values=flag_values, required=True)
-    flags.DEFINE_string(
-        "data_dir", None, "Folder with train*.tfrec, for pictures of hits and misses.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "out",
-        None,
-        f"HTML to write; RUN/{DEFAULT_NAME} without, which may always be replaced.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing --out.", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    list_flag(flag_values, "runs", "run folders, separated by commas; the first is the subject", required=True)
+    text_flag(flag_values, "train_csv", None, "table of the training", required=True)
+    text_flag(flag_values, "data_dir", None, "folder with train*.tfrec, for pictures of hits and misses")
+    text_flag(flag_values, "out", None, f"HTML to write; without, RUN/{DEFAULT_NAME}, which may always be replaced")
+    boolean_flag(flag_values, "overwrite", "replace an existing --out")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     out = Path(flag_values.out or Path(flag_values.runs[0]) / DEFAULT_NAME)
     files.refuse_overwrite(out, flag_values.overwrite or flag_values.out is None)
     runs = [report.read_run(path) for path in flag_values.runs]

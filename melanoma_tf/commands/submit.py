@@ -8,28 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from absl import flags
 
 from melanoma_tf import files, metrics, submission, tables
+from melanoma_tf.command_line import CommandFlags, boolean_flag, text_flag
 from melanoma_tf.predictions import Predictions, read_predictions
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "predictions", None, "CSV of predictions, such as RUN/test.csv.", flag_values=flag_values, required=True
-    )
-    flags.DEFINE_string(
-        "sample", None, "The challenge's sample_submission.csv: gives columns and order.", flag_values=flag_values
-    )
-    flags.DEFINE_string("out", None, "CSV to write, such as submission.csv.", flag_values=flag_values, required=True)
-    flags.DEFINE_string("solution", None, "Table with the true target, to score against.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "test_csv", None, "Table with patient_id, for an interval that knows of patients.", flag_values=flag_values
-    )
-    flags.DEFINE_boolean("overwrite", False, "Replace an existing file.", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "predictions", None, "CSV of predictions, such as RUN/test.csv", required=True)
+    text_flag(flag_values, "out", None, "CSV to write, such as submission.csv", required=True)
+    text_flag(flag_values, "sample", None, "the challenge's sample_submission.csv: gives columns and order")
+    text_flag(flag_values, "solution", None, "table with the true target, to score against")
+    text_flag(flag_values, "test_csv", None, "table with patient_id, for an interval that knows of patients")
+    boolean_flag(flag_values, "overwrite", "replace an existing file")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     files.refuse_overwrite(flag_values.out, flag_values.overwrite)
     predictions = read_predictions(flag_values.predictions)
     sample = tables.read_csv(flag_values.sample) if flag_values.sample else submission.blank_sample(predictions)
@@ -43,7 +37,7 @@ def main(flag_values: flags.FlagValues) -> None:
         print(f"AUC {auc}")
 
 
-def _auc(predictions: Predictions, flag_values: flags.FlagValues) -> metrics.Interval:
+def _auc(predictions: Predictions, flag_values: CommandFlags) -> metrics.Interval:
     solution = tables.read_table(flag_values.solution, target=True)
     predictions = predictions.aligned(solution["image_name"].to_numpy(object), str(flag_values.predictions))
     patients = _rows(predictions, flag_values.test_csv) if flag_values.test_csv else solution

@@ -1,34 +1,31 @@
-"""train the folds of a recipe, predict out-of-fold and test images
+"""Trains the folds of a recipe; predicts out-of-fold and test images.
 
 The same command continues a run that was cut. Data: train*.tfrec (and test*.tfrec) in --data_dir or its tfrecords/
-folder, with train.csv, test.csv and folds.csv beside them unless other flags say where they are."""
+folder, with train.csv, test.csv and folds.csv beside them unless other flags say where they are.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from absl import flags
+from melanoma_tf.command_line import CommandFlags, boolean_flag, repeated_flag, text_flag
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    text = lambda name, default, help: flags.DEFINE_string(name, default, help, flag_values=flag_values)  # noqa: E731
-    text("config", "b0_256", "recipe in melanoma_tf/configs/")
-    text("data_dir", None, "folder with the shards")
-    text("work_dir", None, "folder of this run: weights, predictions, history")
-    text("train_csv", "", "table of the training images; DATA_DIR/train.csv if empty")
-    text("test_csv", "", "table of the test images; DATA_DIR/test.csv if there is one")
-    text("folds", "", "fold file of melanoma-tf folds; DATA_DIR/folds.csv if empty")
-    text("fold", "", "folds to train, such as 0,2; all: every image, none held out; every fold if empty")
-    text("strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
-    text("tpu", "local", "name or address of the TPU")
-    flags.DEFINE_multi_string(
-        "set", [], "setting=value of the recipe, such as train.epochs=12", flag_values=flag_values
-    )
-    flags.DEFINE_boolean("overwrite", False, "start anew in a work folder that has a run", flag_values=flag_values)
-    flags.mark_flags_as_required(["data_dir", "work_dir"], flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "data_dir", None, "folder with the shards", required=True)
+    text_flag(flag_values, "work_dir", None, "folder of this run: weights, predictions, history", required=True)
+    text_flag(flag_values, "config", "b0_256", "recipe in melanoma_tf/configs/")
+    repeated_flag(flag_values, "set", "setting=value of the recipe, such as train.epochs=12")
+    text_flag(flag_values, "train_csv", "", "table of the training images; without, DATA_DIR/train.csv")
+    text_flag(flag_values, "test_csv", "", "table of the test images; without, DATA_DIR/test.csv if there is one")
+    text_flag(flag_values, "folds", "", "fold file of melanoma-tf folds; without, DATA_DIR/folds.csv")
+    text_flag(flag_values, "fold", "", "folds to train, such as 0,2; all: no image held out; without, each fold")
+    text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
+    text_flag(flag_values, "tpu", "local", "name or address of the TPU")
+    boolean_flag(flag_values, "overwrite", "start anew in a work folder that has a run")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     from melanoma_tf import command_line
     from melanoma_tf import config as configuration
 

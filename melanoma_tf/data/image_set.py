@@ -47,8 +47,8 @@ def load_image_set(data_dir: str | os.PathLike, csv: str | os.PathLike, prefix: 
     Raises: UserError naming the file, record or image: nothing there, damage, a count that the name contradicts,
       images in the shards that the table lacks, or the other way round.
     """
-    table = tables.read_table(csv, target=target)
     paths = shards.list_shards(data_dir, prefix)
+    table = tables.read_table(csv, target=target)
     index = shards.index_shards(paths)
     _require_same_images(index, table, str(csv), os.path.dirname(paths[0]))
     values = table["target"].to_numpy(np.float32) if target else np.zeros(len(table), np.float32)

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from melanoma_tf import schema
 from melanoma_tf.data.image_set import ImageSet
-from melanoma_tf.errors import UserError
 
 READERS = 8  # shards read at once; more only helps remote storage
 DCT_RATIOS = (1, 2, 4, 8)  # scales at which libjpeg can decode in the frequency domain
@@ -35,12 +34,7 @@ def train_dataset(
 
     Returns: dataset of `{"image": uint8[B,S,S,3], "meta": float32[B,M], "row": int32[B], "target": float32[B,1],
       "weight": float32[B]}`.
-    Raises: UserError when there are fewer images than one batch.
     """
-    if len(rows) < batch_size:
-        raise UserError(
-            f"{len(rows)} training images do not fill one batch; train.batch_size must be at most {len(rows)}"
-        )
     random = np.random.default_rng([seed, epoch])
     paths = random.permutation(np.asarray(images.index.paths))
     mean_bytes = max(images.index.bytes_total // max(len(images.index.names), 1), 1)

@@ -74,16 +74,16 @@ def read_records(path: str | os.PathLike, *, check_data: bool = True) -> Iterato
 
 def _read_frame(file, header: bytes, check_data: bool, where: str) -> bytes:
     if len(header) < HEADER_BYTES:
-        raise DamagedShard(f"{where} is cut; copy the file again or use tfrecord-tools verify")
+        raise DamagedShard(f"{where} is cut: the file ends before it does; copy or make the file again")
     length_bytes, length_crc = header[: _LENGTH.size], _CHECKSUM.unpack(header[_LENGTH.size :])[0]
     length = _LENGTH.unpack(length_bytes)[0]
     if masked_crc(length_bytes) != length_crc or length > MAX_RECORD_BYTES:
-        raise DamagedShard(f"{where} is damaged (checksum of its length) or the file is no TFRecord file")
+        raise DamagedShard(f"{where} is damaged (checksum of its length) or no TFRecord; copy or make the file again")
     data, footer = file.read(length), file.read(FOOTER_BYTES)
     if len(data) < length or len(footer) < FOOTER_BYTES:
-        raise DamagedShard(f"{where} is cut; copy the file again or use tfrecord-tools verify")
+        raise DamagedShard(f"{where} is cut: the file ends before it does; copy or make the file again")
     if check_data and masked_crc(data) != _CHECKSUM.unpack(footer)[0]:
-        raise DamagedShard(f"{where} is damaged (checksum of its data)")
+        raise DamagedShard(f"{where} is damaged (checksum of its data); copy or make the file again")
     return data
 
 
@@ -106,7 +106,8 @@ def list_shards(data_dir: str | os.PathLike, prefix: str) -> list[str]:
         return found
     if not files.is_remote(folder) and not os.path.isdir(folder):
         raise UserError(f"no such folder: {folder}")
-    others = [os.path.basename(path) for path in files.list_folder(folder, "*")][:5]
+    found = files.list_folder(folder, "*.tfrec") or files.list_folder(folder, "*")
+    others = [os.path.basename(path) for path in found[:5]]
     raise UserError(
         f"no {prefix}*.tfrec in {folder} or {folder}/tfrecords; "
         f"it holds {', '.join(others) + ', ...' if others else 'nothing'} (make shards with tfrecord-tools convert)"

@@ -99,7 +99,7 @@ def _hair_curve(random: np.random.Generator, size: tuple[int, int], main_directi
     return [tuple(point) for point in points.tolist()]
 
 
-def _rim(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _rim(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """float32[H,W]: 1 in the round field of a contact dermoscope, nearly 0 outside."""
     y, x = coordinates(shape)
     centre_y, centre_x = random.normal(0, 0.03, 2)

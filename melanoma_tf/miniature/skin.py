@@ -52,34 +52,35 @@ def draw_patient_look(random: np.random.Generator) -> PatientLook:
     )
 
 
-def smooth_noise(random: np.random.Generator, shape: tuple[int, int], cells: float) -> np.ndarray:
+def smooth_noise(random: np.random.Generator, shape: tuple[int, ...], cells: float) -> np.ndarray:
     """float32[H,W] of about zero mean and unit variance, with `cells` bumps along the shorter side."""
+    height, width = shape
     step = min(shape) / cells
     grid = random.standard_normal([int(np.ceil(side / step)) + 2 for side in shape], dtype=np.float32)
-    box = (0.5, 0.5, 0.5 + shape[1] / step, 0.5 + shape[0] / step)
-    return 1.3 * np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
+    box = (0.5, 0.5, 0.5 + width / step, 0.5 + height / step)
+    return 1.3 * np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def fractal_noise(
-    random: np.random.Generator, shape: tuple[int, int], cells: float, octaves: int, roughness: float = 0.5
+    random: np.random.Generator, shape: tuple[int, ...], cells: float, octaves: int, roughness: float = 0.5
 ) -> np.ndarray:
     """float32[H,W]: `octaves` noises, each twice as fine, `roughness` times as strong; unit variance."""
-    total = sum(roughness**level * smooth_noise(random, shape, cells * 2**level) for level in range(octaves))
-    return total / float(np.sqrt(sum(roughness ** (2 * octave) for octave in range(octaves))))
+    noises = [roughness**level * smooth_noise(random, shape, cells * 2**level) for level in range(octaves)]
+    return np.sum(noises, axis=0) / float(np.sqrt(sum(roughness ** (2 * octave) for octave in range(octaves))))
 
 
 def hexagonal_pattern(random: np.random.Generator, y: np.ndarray, x: np.ndarray, period: float) -> np.ndarray:
     """float32[H,W] in [0,1]: dots of 1 on a bent hexagonal lattice; its complement is a honeycomb."""
     turn = random.uniform(0, np.pi)
     bend = [0.30 * period * fractal_noise(random, y.shape, 0.14 / period, 3, 0.8) for _ in range(2)]
-    waves = 0.0
+    waves = np.zeros(y.shape, np.float32)
     for angle in (turn, turn + np.pi / 3, turn + 2 * np.pi / 3):
         along = (x + bend[0]) * np.float32(np.cos(angle)) + (y + bend[1]) * np.float32(np.sin(angle))
         waves = waves + np.cos(along * np.float32(2 * np.pi / period))
     return (waves + np.float32(1.5)) / np.float32(4.5)
 
 
-def coordinates(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """y and x as float32[H,W], zero in the middle, the shorter side one unit long."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)

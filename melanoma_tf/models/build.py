@@ -11,6 +11,7 @@ from melanoma_tf.errors import UserError, nearest
 from melanoma_tf.keras_compat import SeededDropout, keras
 from melanoma_tf.models import pretrained
 from melanoma_tf.models.backbones import BACKBONES
+from melanoma_tf.models.color_constancy import ShadesOfGrey
 from melanoma_tf.tables import METADATA_WIDTH
 
 
@@ -31,7 +32,8 @@ def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = Tr
         pretrained.load(backbone, config)
     image = keras.Input((size, size, 3), name="image")
     meta = keras.Input((METADATA_WIDTH,), name="meta")
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(image))
+    seen = ShadesOfGrey(name="color_constancy")(image) if config.color_constancy else image
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(seen))
     if config.metadata:
         hidden = keras.layers.Dense(32, activation="relu", name="meta_hidden")(meta)
         features = keras.layers.Concatenate(name="image_and_meta")([features, hidden])

@@ -20,7 +20,10 @@ from melanoma_tf.config import Config
 from melanoma_tf.data.image_set import ImageSet, load_image_set
 from melanoma_tf.distribute import make_strategy
 from melanoma_tf.errors import UserError
-from melanoma_tf.keras_compat import keras
+from melanoma_tf.keras_compat import KERAS_VERSION, keras
+from melanoma_tf.losses import get_loss
+from melanoma_tf.models import build_model
+from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.train.fold import Fold, FoldRun
 
@@ -54,7 +57,7 @@ def train(
     plan = _plan(fold, fold_of, images, Path(work_dir))
     identity = {
         "command": command,
-        "versions": {"melanoma_tf": melanoma_tf.__version__, "tensorflow": tf.__version__, "keras": keras.__version__,
+        "versions": {"melanoma_tf": melanoma_tf.__version__, "tensorflow": tf.__version__, "keras": KERAS_VERSION,
                      "numpy": np.__version__, "python": sys.version.split()[0]},
         "data_dir": data_dir, "train_csv": train_csv,
         "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
@@ -62,9 +65,10 @@ def train(
         "folds": None if fold_of is None else {"path": path, "sha256": files.sha256(fold_of.tobytes())},
         "fold_names": [one.name for one in plan],
     }  # fmt: skip
-    _open_work_dir(Path(work_dir), config, identity, overwrite)
     strategy = strategy or make_strategy()
-    _require_divisible(config, strategy)
+    _require_batches(config, plan, strategy.num_replicas_in_sync)
+    _require_buildable(config)
+    _open_work_dir(Path(work_dir), config, identity, overwrite)
     with _stop_on_signals() as stop_requested:
         for one in plan:
             if not (one.folder / "finished.json").exists():
@@ -137,8 +141,17 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
             raise UserError(f"{work_dir} is a run on other {what}; choose another --work_dir or --overwrite")
 
 
-def _require_divisible(config: Config, strategy: tf.distribute.Strategy) -> None:
-    replicas = strategy.num_replicas_in_sync
+def _require_buildable(config: Config) -> None:
+    """Names and weights that do not fit are found before the run folder is made."""
+    get_loss(config.train.loss)
+    build_optimizer(config.train)
+    build_model(config.model, config.data.image_size)
+
+
+def _require_batches(config: Config, plan: list[Fold], replicas: int) -> None:
+    fewest = min(len(one.train_rows) for one in plan)
+    if fewest < config.train.batch_size:
+        raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
     for key in ("train", "predict"):
         size = getattr(config, key).batch_size
         if size % replicas:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 
-from absl import flags
-
+from melanoma_tf.command_line import CommandFlags, boolean_flag, text_flag
 from tfrecord_tools import inspection
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string("data_dir", None, "folder with *.tfrec", required=True, flag_values=flag_values)
-    flags.DEFINE_boolean("json", False, "print JSON, with fields and every size", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "data_dir", None, "folder with *.tfrec", required=True)
+    boolean_flag(flag_values, "json", "print JSON, with fields and every size")
 
 
-def main(flag_values: flags.FlagValues) -> None:
+def main(flag_values: CommandFlags) -> None:
     sets = inspection.inspect(flag_values.data_dir)
     if flag_values.json:
         print(json.dumps([inspection.as_json(contents) for contents in sets], indent=2))

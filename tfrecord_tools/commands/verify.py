@@ -7,18 +7,17 @@ One line a problem, naming file, record and offset, and exit code 2; otherwise o
 
 from __future__ import annotations
 
-from absl import flags
-
 from melanoma_tf import errors
+from melanoma_tf.command_line import CommandFlags, integer_flag, text_flag
 from tfrecord_tools.verify import verify
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string("data_dir", None, "folder with *.tfrec", required=True, flag_values=flag_values)
-    flags.DEFINE_integer("workers", 0, "processes; 0 uses all cores", flag_values=flag_values)
+def define_flags(flag_values: CommandFlags) -> None:
+    text_flag(flag_values, "data_dir", None, "folder with *.tfrec", required=True)
+    integer_flag(flag_values, "workers", 0, "processes; 0 uses all cores")
 
 
-def main(flag_values: flags.FlagValues) -> int:
+def main(flag_values: CommandFlags) -> int:
     report = verify(flag_values.data_dir, workers=flag_values.workers)
     for problem in report.problems:
         print(problem)
