@@ -17,7 +17,6 @@ SHARDS = $(DEMO)/shards
 RUN = $(DEMO)/run
 
 .PHONY: demo test lint types clean
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)
