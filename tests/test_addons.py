@@ -17,9 +17,10 @@ def test_rotation_equals_addons():
     image = np.stack([np.sin(6 * x), np.cos(5 * y), x * y], -1).astype(np.float32) * 100
     images = tf.constant(np.stack([image, image[::-1]]))
     angles = np.array([0.3, -1.2], np.float32)
-    zero, one = np.zeros(2), np.ones(2)
-    matrix = np.stack([np.cos(angles), -np.sin(angles), zero, np.sin(angles), np.cos(angles), zero, zero, zero, one], -1)
-    got = warp(images, tf.constant(matrix.reshape(2, 3, 3).astype(np.float32))).numpy()
+    matrix = [
+        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]] for angle in angles
+    ]
+    got = warp(images, tf.constant(matrix, tf.float32)).numpy()
     want = tfa.image.rotate(images, angles, interpolation="bilinear", fill_mode="reflect").numpy()
     np.testing.assert_allclose(got, want, atol=0.05)
     assert math.isclose(float(np.abs(got - images).max()), float(np.abs(want - images).max()), rel_tol=1e-3)

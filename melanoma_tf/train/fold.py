@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from melanoma_tf import files, metrics
+from melanoma_tf import files, metrics, tables
 from melanoma_tf.config import Config
 from melanoma_tf.data.image_set import ImageSet
 from melanoma_tf.data.pipeline import eval_dataset, train_dataset
@@ -202,7 +202,7 @@ class FoldRun:
 
     def _read_history(self) -> None:
         path = self.fold.folder / "history.csv"
-        rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+        rows = tables.read_csv(path).to_dict("records") if path.exists() else []
         self.history = [row for row in rows if row["epoch"] <= int(self.checkpoint.epoch)]
 
     def _title(self, epoch: int) -> str:
