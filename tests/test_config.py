@@ -51,5 +51,5 @@ def test_every_range_and_choice_is_of_a_setting():
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seed": 1, "colour": 2}', '{"train": {"epochz": 1}}'])
 def test_a_config_file_of_something_else_is_a_user_error(text):
-    with pytest.raises(UserError, match="run/config.json"):
+    with pytest.raises(UserError, match="config"):
         configuration.from_json(text, "run/config.json")
