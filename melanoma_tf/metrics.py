@@ -83,7 +83,7 @@ def auc_interval(
     else:
         deviation = _cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
         low, high = _logit_limits(auc, deviation, confidence)
-    return Interval(auc, low, high, len(target), int(target.sum()), int(cluster.max()) + 1)
+    return Interval(auc, low, high, len(target), int(target.sum()), int(np.max(cluster)) + 1)
 
 
 def _cluster_variance(target: np.ndarray, components: np.ndarray, auc: float, cluster: np.ndarray) -> float:

@@ -77,7 +77,7 @@ def bootstrap(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> 
     target = evaluation.target[order].astype(np.float64)
     last_of_tie = np.append(np.flatnonzero(np.diff(evaluation.score[order])), len(order) - 1)
     patient = np.unique(evaluation.patients, return_inverse=True)[1][order]
-    count = int(patient.max()) + 1
+    count = int(np.max(patient)) + 1
     generator = np.random.default_rng(seed)
     drawn: list[tuple] = []
     while len(drawn) < repeats:
