@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from melanoma_tf import command_line, folds, metrics
 
+BATCH = 64
 MAX_STRETCH = 2.5  # of a channel's deviation, so that a flat image does not become noise
 
 
@@ -31,6 +33,11 @@ def read_pixels(images, rows: np.ndarray, size: int) -> np.ndarray:
         real = batch["row"] >= 0
         pixels[batch["row"][real]] = batch["image"][real]
     return pixels[rows].astype(np.float32) / 255
+
+
+def mean_color(pixels: np.ndarray) -> list[float]:
+    """Red, green and blue; image by image first, as one float32 sum of so many pixels stops growing at 2 ** 24."""
+    return pixels.mean((1, 2)).mean(0, dtype=np.float64).round(3).tolist()
 
 
 def recolored(pixels: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
@@ -50,15 +57,24 @@ def recolored(pixels: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str,
 
 def score(run: str, fold: int, variants: dict[str, np.ndarray], target: np.ndarray) -> dict[str, float]:
     """Exact AUC of the run's model of that fold on every variant, one view an image."""
+    import tensorflow as tf
+
     from melanoma_tf import predict
     from melanoma_tf.tables import METADATA_WIDTH
 
     model = predict.load_fold_model(Path(run) / f"fold_{fold}", predict.load_config(run))
+    specification = tf.TensorSpec([None, *variants["clean"].shape[1:]], tf.float32)
+
+    @tf.function(input_signature=[specification])
+    def logits(images):
+        meta = tf.zeros([tf.shape(images)[0], METADATA_WIDTH])
+        return model({"image": images, "meta": meta}, training=False)[:, 0]
+
     found = {}
     for name, pixels in variants.items():
-        meta = np.zeros((len(pixels), METADATA_WIDTH), np.float32)
-        logits = model.predict({"image": pixels, "meta": meta}, batch_size=64, verbose=0)
-        found[name] = round(metrics.roc_auc(target, logits[:, 0]), 4)
+        batches = [logits(pixels[start : start + BATCH]).numpy() for start in range(0, len(pixels), BATCH)]
+        found[name] = round(metrics.roc_auc(target, np.concatenate(batches)), 4)
+    print(f"{run}: {found}", file=sys.stderr, flush=True)
     return found
 
 
@@ -80,8 +96,7 @@ def main() -> None:
     rows = np.flatnonzero(folds.read_folds(f"{arguments.data_dir}/folds.csv", train.table) == arguments.fold)
     pixels, colours = read_pixels(train, rows, size), read_pixels(other, np.arange(len(other)), size)
     variants = recolored(pixels, colours)
-    report: dict = {"images": len(rows), "mean_color": pixels.mean((0, 1, 2)).round(3).tolist()}
-    report["mean_color_other"] = colours.mean((0, 1, 2)).round(3).tolist()
+    report: dict = {"images": len(rows), "mean_color": mean_color(pixels), "mean_color_other": mean_color(colours)}
     report["auc"] = {run: score(run, arguments.fold, variants, train.target[rows]) for run in arguments.runs}
     print(json.dumps(report))
 

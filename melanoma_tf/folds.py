@@ -119,10 +119,11 @@ def read_folds(path: str | os.PathLike, table: pd.DataFrame) -> np.ndarray:
     if (position < 0).any():
         missing = table["image_name"].to_numpy(object)[position < 0]
         raise UserError(f"{path} has no fold for {missing[0]} ({len(missing)} of {len(table)} images are missing)")
-    if len(names) > len(table):
-        extra = np.delete(names, position)
+    numbers = _fold_numbers(given[column], names, path)
+    extra = np.delete(names, position)[np.delete(numbers, position) != UNUSED]
+    if len(extra):
         raise UserError(f"{path} names {extra[0]}, which is not in the table ({len(extra)} extra images)")
-    return _fold_numbers(given[column], names, path)[position]
+    return numbers[position]
 
 
 def _fold_numbers(values: pd.Series, names: np.ndarray, path: str | os.PathLike) -> np.ndarray:

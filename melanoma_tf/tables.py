@@ -12,6 +12,7 @@ from melanoma_tf import files
 from melanoma_tf.errors import UserError
 
 METADATA_COLUMNS = ("patient_id", "sex", "age_approx", "anatom_site_general_challenge")
+SHARD_COLUMN = "tfrecord"  # of the re-made sets: the shard of an image, -1 for a dropped duplicate
 SEXES = ("male", "female")
 SITES = ("head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital")
 METADATA_WIDTH = len(SEXES) + len(SITES) + 2

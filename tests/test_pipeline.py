@@ -3,8 +3,11 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+
+from melanoma_tf.errors import UserError
 
 from .conftest import SIZE, jpeg, lesion
 
@@ -16,6 +19,23 @@ def images(competition_original):
     from melanoma_tf.data.image_set import load_image_set
 
     return load_image_set(competition_original, competition_original / "train.csv", "train", target=True)
+
+
+def test_rows_that_the_table_marks_as_dropped_may_lack_an_image(competition_original, tmp_path):
+    from melanoma_tf.data.image_set import load_image_set
+    from melanoma_tf.folds import read_folds
+
+    table = pd.read_csv(competition_original / "train.csv").assign(tfrecord=lambda rows: rows.index % 3)
+    dropped = table.iloc[:2].assign(image_name=["ISIC_8", "ISIC_9"], tfrecord=-1)
+    path = tmp_path / "train.csv"
+    pd.concat([dropped, table]).to_csv(path, index=False)
+    images = load_image_set(competition_original, path, "train", target=True)
+    assert list(images.names) == list(table["image_name"])
+    np.testing.assert_array_equal(read_folds(path, images.table), table["tfrecord"])
+
+    pd.concat([dropped.assign(tfrecord=0), table]).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"ISIC_8 is in .*train\.csv but not in the shards"):
+        load_image_set(competition_original, path, "train", target=True)
 
 
 def train_batches(images, rows, **options):

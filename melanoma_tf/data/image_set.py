@@ -45,14 +45,23 @@ def load_image_set(data_dir: str | os.PathLike, csv: str | os.PathLike, prefix: 
       csv: the table. prefix: `train` or `test`. target: whether the table must know the truth.
 
     Raises: UserError naming the file, record or image: nothing there, damage, a count that the name contradicts,
-      images in the shards that the table lacks, or the other way round.
+      images in the shards that the table lacks, or the other way round. Rows that the table itself marks as dropped
+      (`tfrecord` -1, as the well-known re-made sets mark duplicates) may lack an image; they are left out then.
     """
     paths = shards.list_shards(data_dir, prefix)
     table = tables.read_table(csv, target=target)
     index = shards.index_shards(paths)
+    table = _without_dropped(table, index)
     _require_same_images(index, table, str(csv), os.path.dirname(paths[0]))
     values = table["target"].to_numpy(np.float32) if target else np.zeros(len(table), np.float32)
     return ImageSet(index, table, tables.metadata_features(table), values, target)
+
+
+def _without_dropped(table: pd.DataFrame, index: shards.ShardIndex) -> pd.DataFrame:
+    if tables.SHARD_COLUMN not in table:
+        return table
+    dropped = (table[tables.SHARD_COLUMN] == -1) & ~table["image_name"].isin(index.names)
+    return table[~dropped].reset_index(drop=True)
 
 
 def _require_same_images(index: shards.ShardIndex, table: pd.DataFrame, csv: str, folder: str) -> None:

@@ -28,6 +28,7 @@ from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.train.fold import Fold, FoldRun
 
 ALL = "all"
+PACE = ("train.checkpoint_minutes",)  # settings that decide nothing about the result, so that a rerun may change them
 
 
 def train(
@@ -131,7 +132,7 @@ def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bo
 def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
     before = configuration.flatten(configuration.from_json((work_dir / "config.json").read_text(), str(work_dir)))
     for key, value in configuration.flatten(config).items():
-        if before[key] != value:
+        if before[key] != value and key not in PACE:
             raise UserError(f"{work_dir} is a run with {key}={before[key]}, not {value}; "
                             f"choose another --work_dir or --overwrite")  # fmt: skip
     past = json.loads((work_dir / "run.json").read_text())
