@@ -47,6 +47,33 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
+    """Holds a lock file, gone afterwards; the lock ends with the process, however that ends.
+
+    Where the system has no POSIX locks (Windows) nothing is locked. Raises UserError with `message` where another
+    process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(message) from error
+        try:
+            # Whoever held it may have removed the file between our opening and our locking: then it is not ours.
+            if not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                raise UserError(message)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def refuse_overwrite(path: str | os.PathLike, overwrite: bool) -> None:
     """Raises UserError where `path` exists and may not be replaced."""
     if not overwrite and os.path.lexists(path):

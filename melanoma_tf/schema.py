@@ -8,6 +8,7 @@ are around: the official shards, the re-made sets with integer codes, and ours. 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 IMAGE = "image"
@@ -17,6 +18,26 @@ TARGET = "target"
 # What our writer adds for people, never for training: original size tells the label (AUC 0.776 alone, 2020 train).
 WIDTH = "width"
 HEIGHT = "height"
+
+PATIENT = "patient_id"
+SEX = "sex"
+AGE = "age_approx"
+SITE = "anatom_site_general_challenge"
+DIAGNOSIS = "diagnosis"
+
+# Dialect -> the fields it has besides the image, its name and the target of train sets.
+DIALECTS = {"ours": (WIDTH, HEIGHT), "official": (), "remade": (PATIENT, SEX, AGE, SITE, DIAGNOSIS)}
+
+# Integer codes of the re-made sets, as they are around.
+CODES = {
+    SEX: {"male": 0, "female": 1},
+    SITE: {"head/neck": 0, "upper extremity": 1, "lower extremity": 2, "torso": 3, "palms/soles": 4,
+           "oral/genital": 5},
+    DIAGNOSIS: {"unknown": 0, "nevus": 1, "melanoma": 2, "seborrheic keratosis": 3, "lentigo NOS": 4,
+                "lichenoid keratosis": 5, "solar lentigo": 6, "cafe-au-lait macule": 7,
+                "atypical melanocytic proliferation": 8},
+}  # fmt: skip
+MISSING = -1
 
 
 @functools.cache
@@ -88,17 +109,19 @@ def decode_fields(serialized: bytes) -> dict[str, list]:
 
 
 def encode_record(
-    image: bytes, image_name: str, target: int | None = None, size: tuple[int, int] | None = None
-) -> bytes:
-    """One record of our dialect, which every reader of the official dialect takes.
+    image: bytes, image_name: str, target: int | None = None, size: tuple[int, int] | None = None,
+    codes: Mapping[str, int] | None = None,
+) -> bytes:  # fmt: skip
+    """One record, which every reader of the official dialect takes.
 
     Args:
       image: JPEG bytes, RGB or grey.
       image_name: name in the table, such as `ISIC_2637011`.
       target: 0 or 1, None in test sets.
       size: (width, height) of the original in pixels, for `inspect`; never an input to a model.
+      codes: further whole numbers by field name, as the re-made dialect has them.
     """
-    fields: dict[str, bytes | int | float] = {IMAGE: image, IMAGE_NAME: image_name.encode()}
+    fields: dict[str, bytes | int | float] = {IMAGE: image, IMAGE_NAME: image_name.encode(), **(codes or {})}
     if target is not None:
         fields[TARGET] = int(target)
     if size is not None:

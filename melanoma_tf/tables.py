@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +20,21 @@ SITES = ("head/neck", "upper extremity", "lower extremity", "torso", "palms/sole
 METADATA_WIDTH = len(SEXES) + len(SITES) + 2
 
 
-def read_csv(path: str | os.PathLike) -> pd.DataFrame:
-    """A CSV as written by any system: BOM and CRLF are taken, empty cells are NaN, names of columns are stripped.
+def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFrame:
+    """A CSV as written by any system: BOM, UTF-16 and CRLF are taken, empty cells are NaN, names of columns stripped.
 
-    Raises UserError naming the file when it is absent, empty or not a table.
+    Args: as_written: keep every cell as the text that it is, "" for an empty one.
+    Raises: UserError naming the file when it is absent, empty or not a table.
     """
+    # pandas below 3.1 reads 0.30000000000000004 as 0.3 unless told to be exact
+    options: dict[str, Any] = (
+        {"dtype": str, "keep_default_na": False} if as_written else {"float_precision": "round_trip"}
+    )
     try:
         with files.open_read(path) as file:
-            # pandas below 3.1 reads 0.30000000000000004 as 0.3 unless told to be exact
-            table = pd.read_csv(io.BytesIO(file.read()), encoding="utf-8-sig", float_precision="round_trip")
+            content = file.read()
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        table = pd.read_csv(io.BytesIO(content), encoding=encoding, **options)
     except FileNotFoundError as error:
         raise UserError(f"no table at {path}: expected a CSV file") from error
     except OSError as error:

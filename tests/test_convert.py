@@ -17,6 +17,7 @@ from melanoma_tf.data import shards
 from tfrecord_tools import __main__ as program
 from tfrecord_tools import images, records
 from tfrecord_tools.convert import convert
+from tfrecord_tools.settings import Settings
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (220, 220, 30)
 
@@ -268,7 +269,7 @@ def test_test_set_carries_no_target_and_shares_the_folder(folder, monkeypatch) -
     assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
     before = shard_bytes(folder / "out")
     pd.read_csv(folder / "train.csv").drop(columns="target").to_csv(folder / "test.csv", index=False)
-    convert(folder / "jpeg", folder / "test.csv", folder / "out", 32, shards=2, workers=1)
+    convert(folder / "jpeg", folder / "test.csv", folder / "out", Settings(32, shards=2), workers=1)
     assert {record["target"] for record in read_all(folder / "out", "test").values()} == {None}
     assert {name: data for name, data in shard_bytes(folder / "out").items() if "train" in name} == before
 
@@ -305,8 +306,8 @@ def test_tensorflow_reads_our_records(folder, monkeypatch) -> None:
 def test_any_number_of_workers_gives_the_same_bytes(folder, monkeypatch) -> None:
     monkeypatch.setattr(records, "CHUNK_IMAGES", 1)  # more chunks than may wait at once
     arguments = (folder / "jpeg", folder / "train.csv")
-    convert(*arguments, folder / "one", 32, shards=2, workers=1)
-    convert(*arguments, folder / "two", 32, shards=2, workers=2)
+    convert(*arguments, folder / "one", Settings(32, shards=2), workers=1)
+    convert(*arguments, folder / "two", Settings(32, shards=2), workers=2)
     assert shard_bytes(folder / "one") == shard_bytes(folder / "two")
     assert (folder / "one/train.manifest.json").read_bytes() == (folder / "two/train.manifest.json").read_bytes()
 
@@ -322,7 +323,7 @@ def test_resuming_keeps_whole_shards_and_remakes_the_others(folder, monkeypatch,
     victim.write_bytes({"deleted": b"", "flipped": bytes(flipped), "cut": before[victim.name][:-9]}[damage])
     if damage == "deleted":
         victim.unlink()
-    summary = convert(folder / "jpeg", folder / "train.csv", out, 32, shards=3, workers=1)
+    summary = convert(folder / "jpeg", folder / "train.csv", out, Settings(32, shards=3), workers=1)
     assert summary.made == 1 and shard_bytes(out) == before
     kept = {path.name for path in out.glob("*.tfrec") if path.stat().st_mtime_ns == written[path.name]}
     assert kept == set(before) - {victim.name}

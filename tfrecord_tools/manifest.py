@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from melanoma_tf import files
 from melanoma_tf.errors import UserError
 from tfrecord_tools.records import Reject
 
-FORMAT = 1
+FORMAT = 2
 RETRIED_CODES = ("unreadable",)  # a file may become readable without changing; every other reject is in its bytes
 
 
@@ -30,7 +31,8 @@ class ShardEntry:
     Attributes:
       file: name in the folder; count: records; bytes: size of the file; sha256: of the file.
       sources: fingerprint of the rows and source files it was made from, see `fingerprint`.
-      names: image names in the order of the records; rejects: images of the table that it lacks.
+      names: image names in the order of the records; inputs: of each the first digits of its source's SHA-256.
+      rejects: images of the table that it lacks.
     """
 
     file: str
@@ -39,6 +41,7 @@ class ShardEntry:
     sha256: str
     sources: str
     names: tuple[str, ...]
+    inputs: tuple[str, ...]
     rejects: tuple[Reject, ...]
 
 
@@ -55,13 +58,13 @@ def versions() -> dict[str, str]:
     """What decides about the bytes of a JPEG besides the settings."""
     jpeg = f"{'libjpeg-turbo' if features.check_feature('libjpeg_turbo') else 'libjpeg'} {features.version('jpg')}"
     return {"melanoma_tf": melanoma_tf.__version__, "pillow": PIL.__version__, "jpeg": jpeg,
-            "python": platform.python_version()}  # fmt: skip
+            "simplejpeg": metadata.version("simplejpeg"), "python": platform.python_version()}  # fmt: skip
 
 
 def fingerprint(items: list[Any]) -> str:
-    """SHA-256 of the rows of a shard: name, target, file name and file size of every `records.Item`."""
+    """SHA-256 of the rows of a shard: name, target, codes, file name and file size of every `records.Item`."""
     lines = [
-        f"{item.source.image_name}\t{item.target}\t{os.path.basename(item.source.path or '')}\t{item.source.size}"
+        f"{item.row.image_name}\t{item.row.target}\t{item.row.codes}\t{item.source.file_name}\t{item.source.size}"
         for item in items
     ]
     return files.sha256("\n".join(lines).encode())
@@ -95,7 +98,8 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Any] | None:
 
 def _entry(fields: dict[str, Any]) -> ShardEntry:
     rejects = tuple(Reject(**reject) for reject in fields["rejects"])
-    return ShardEntry(**fields | {"names": tuple(fields["names"]), "rejects": rejects})
+    lists = {name: tuple(fields[name]) for name in ("names", "inputs")}
+    return ShardEntry(**fields | lists | {"rejects": rejects})
 
 
 def write_manifest(
@@ -129,6 +133,18 @@ def _require_same(folder: Path, earlier: dict[str, Any], settings: dict[str, Any
         if earlier.get(name) != settings[name]:
             raise UserError(
                 f"{folder} holds shards made with {name}={earlier.get(name)}, now it is {settings[name]}; "
+                "choose another --out, or --overwrite them"
+            )
+
+
+def require_same_versions(folder: Path, prefix: str) -> None:
+    """Raises UserError where shards that stay were made by other versions than those to come, and may differ."""
+    earlier = read_manifest(journal_path(folder, prefix)) or read_manifest(manifest_path(folder, prefix)) or {}
+    for name, version in versions().items():
+        before = earlier.get("versions", {}).get(name)
+        if before != version and name != "python":
+            raise UserError(
+                f"{folder} holds shards made with {name} {before}, now it is {version}, which may give other bytes; "
                 "choose another --out, or --overwrite them"
             )
 

@@ -1,4 +1,4 @@
-"""Processes that work through chunks of a list, with results in order and a bounded number of them in memory."""
+"""Processes that work through a list, with results in order and a bounded number of them in memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, TypeVar
 
 from melanoma_tf.errors import UserError
 
 Result = TypeVar("Result")
 OrderedMap = Callable[[Callable[..., Result], Iterable[Any]], Iterator[Result]]
+# Called with an argument over which a worker died, and a function that tries again in a process of its own and gives
+# None where that dies too.
+Apart = Callable[[Any, Callable[[Any], Any]], Any]
 
 
 def worker_count(workers: int) -> int:
@@ -28,35 +32,78 @@ def worker_count(workers: int) -> int:
 
 
 @contextlib.contextmanager
-def ordered_workers(workers: int) -> Iterator[OrderedMap]:
+def ordered_workers(workers: int, apart: Apart | None = None) -> Iterator[OrderedMap]:
     """A lazy `map(function, arguments)` over processes that yields in the order of the arguments.
 
     At most two results per worker wait, so memory does not grow with the list. One worker means this process. Started
     by spawn: a fork of a process with threads (a notebook, TensorFlow) may hang.
 
-    Raises: UserError when a worker dies, which is nearly always a lack of memory.
+    Args: apart: what to do where a worker dies; the others go on in new processes.
+    Raises: UserError when a worker dies and `apart` is None; that is nearly always a lack of memory.
     """
     if workers == 1:
         yield map
         return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = _Pool(workers, apart)
     try:
-        yield lambda function, arguments: _ordered(executor, function, arguments, 2 * workers)
+        yield pool.map
     except BrokenProcessPool as error:
         raise UserError("a worker process died, likely for want of memory; run again with fewer --workers") from error
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        pool.executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _ordered(executor: ProcessPoolExecutor, function: Callable, arguments: Iterable, window: int) -> Iterator:
-    pending: deque = deque()
-    for argument in arguments:
-        pending.append(executor.submit(function, argument))
-        if len(pending) > window:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+class _Pool:
+    """An executor that is replaced when one of its processes dies."""
+
+    def __init__(self, workers: int, apart: Apart | None):
+        self.workers, self.apart = workers, apart
+        self.executor = _make_executor(workers)
+
+    def map(self, function: Callable, arguments: Iterable) -> Iterator:
+        pending: deque[tuple[Any, Future]] = deque()
+        for argument in arguments:
+            pending.append((argument, self._submit(function, argument)))
+            if len(pending) > 2 * self.workers:
+                yield self._first(function, pending)
+        while pending:
+            yield self._first(function, pending)
+
+    def _submit(self, function: Callable, argument: Any) -> Future:
+        try:
+            return self.executor.submit(function, argument)
+        except BrokenProcessPool as error:  # found out here or when the first result is asked for, whichever is sooner
+            failed: Future = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _first(self, function: Callable, pending: deque[tuple[Any, Future]]) -> Any:
+        argument, future = pending.popleft()
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            if self.apart is None:
+                raise
+        # Nobody knows whose fault it was: the first that waits is tried by itself, the others in a new pool.
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        result = self.apart(argument, partial(_run_alone, function))
+        self.executor = _make_executor(self.workers)
+        for number, (waiting, done) in enumerate(pending):
+            if not done.done() or done.cancelled() or done.exception():
+                pending[number] = waiting, self._submit(function, waiting)
+        return result
+
+
+def _make_executor(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+
+def _run_alone(function: Callable, argument: Any) -> Any:
+    with _make_executor(1) as executor:
+        try:
+            return executor.submit(function, argument).result()
+        except BrokenProcessPool:
+            return None
 
 
 def _start_worker() -> None:

@@ -61,8 +61,8 @@ def contact_sheet(image: bytes, width: int = CONTACT_SHEET_WIDTH) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(image)) as picture:
-            picture = picture.convert("RGB")
+        with Image.open(io.BytesIO(image)) as opened:
+            picture = opened.convert("RGB")
             if picture.width > width:
                 height = max(1, round(picture.height * width / picture.width))
                 picture = picture.resize((width, height), Image.Resampling.LANCZOS)
