@@ -28,12 +28,16 @@ class DataConfig:
 class AugmentConfig:
     """What happens to a training image; each a strength in [0, 1] of the op of that name in `augment.OPS`, 0 = off."""
 
+    elastic: float = 0.0
+    grid: float = 0.0
+    optical: float = 0.0
     flip: float = 1.0
     transpose: float = 0.0
     rotate: float = 1.0
     shear: float = 0.5
     zoom: float = 0.5
     shift: float = 0.5
+    perspective: float = 0.0
     brightness: float = 0.5
     contrast: float = 0.5
     saturation: float = 0.5

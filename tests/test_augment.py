@@ -30,15 +30,30 @@ def only(name, strength=1.0):
     return dataclasses.replace(OFF, **{name: strength})
 
 
+def of_kind(*kinds):
+    return [name for name, op in OPS.items() if op.kind in kinds]
+
+
 def test_the_table_and_the_settings_name_the_same_ops():
-    assert list(OPS) == [field.name for field in dataclasses.fields(AugmentConfig)]
+    assert list(OPS) == [field.name for field in dataclasses.fields(AugmentConfig)][: len(OPS)]
+
+
+@pytest.mark.parametrize("size", [1, 16, 33])
+@pytest.mark.parametrize("name", OPS)
+def test_strength_zero_is_the_identity(name, size):
+    op = OPS[name]
+    images = tf.constant(noise(5, size).astype(np.float32) / 255)
+    for strength in (0.0, tf.zeros([5])):
+        np.testing.assert_allclose(op.apply(images, op.sample(SEED, 5, strength)), images, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_strength_zero_is_the_identity(name):
-    op = OPS[name]
-    identity = np.eye(3, 4 if op.kind == "color" else 3)
-    np.testing.assert_allclose(op.sample(SEED, 5, 0.0), np.broadcast_to(identity, (5, *identity.shape)), atol=1e-6)
+def test_strength_may_differ_from_image_to_image(name):
+    op, images = OPS[name], tf.constant(smooth(6).astype(np.float32) / 255)
+    each = op.apply(images, op.sample(SEED, 6, tf.constant([0.0, 1.0] * 3))).numpy()
+    full = op.apply(images, op.sample(SEED, 6, 1.0)).numpy()
+    np.testing.assert_allclose(each[::2], images[::2], atol=2e-5)
+    np.testing.assert_allclose(each[1::2], full[1::2], atol=1e-5)
 
 
 def test_no_op_leaves_the_pixels_alone():
@@ -60,7 +75,8 @@ def test_range_dtype_and_flat_images(config, pixels):
     got = augment(tf.constant(images), SEED, config)
     assert got.dtype == tf.float32 and got.shape == images.shape
     assert float(tf.reduce_min(got)) >= 0 and float(tf.reduce_max(got)) <= 1
-    assert np.ptp(got.numpy(), axis=(1, 2)).max() < 1e-5  # geometry and colour keep a flat image flat
+    if all(OPS[name].kind != "pixel" or not getattr(config, name) for name in OPS):
+        assert np.ptp(got.numpy(), axis=(1, 2)).max() < 1e-5  # geometry and colour keep a flat image flat
 
 
 @pytest.mark.parametrize("name", [None, *OPS])
@@ -71,7 +87,7 @@ def test_everything_compiles_for_a_tpu(name):
     np.testing.assert_allclose(compiled, augment(images, SEED, config), atol=0.02)
 
 
-@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.kind == "geometry"])
+@pytest.mark.parametrize("name", of_kind("geometry"))
 def test_geometry_equals_opencv(name):
     images = smooth(6)
     size = images.shape[1]
@@ -80,10 +96,51 @@ def test_geometry_equals_opencv(name):
     to_unit = np.array([[2 / size, 0, 1 / size - 1], [0, 2 / size, 1 / size - 1], [0, 0, 1]])
     for image, got, one in zip(images, warp(tf.constant(images), matrix).numpy(), matrix):
         in_pixels = np.linalg.inv(to_unit) @ one @ to_unit
-        want = cv2.warpAffine(image, in_pixels[:2], (size, size), borderMode=cv2.BORDER_REFLECT,
-                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)  # fmt: skip
+        want = cv2.warpPerspective(image, in_pixels, (size, size), borderMode=cv2.BORDER_REFLECT,
+                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)  # fmt: skip
         # OpenCV rounds positions to 1/32 pixel
         assert np.abs(got - want).mean() < 0.5 and np.abs(got - want).max() < 12
+
+
+BORDERS_OF_OPENCV = {"reflect": cv2.BORDER_REFLECT, "edge": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT}
+
+
+@pytest.mark.parametrize("border", BORDERS_OF_OPENCV)
+@pytest.mark.parametrize("interpolation, flag", [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC)])
+@pytest.mark.parametrize("name", of_kind("displacement"))
+def test_displacements_equal_opencv(name, interpolation, flag, border):
+    images = smooth(3)
+    size, op = images.shape[1], OPS[name]
+    parameters = op.sample(SEED, 3, 1.0)
+    centre = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
+    x, y = (np.broadcast_to(axis.ravel(), (3, size * size)) for axis in np.meshgrid(centre, centre))
+    x, y = (value.numpy().reshape(3, size, size) for value in op.move(tf.constant(x), tf.constant(y), parameters))
+    got = warp(tf.constant(images), None, [(op.move, parameters)], interpolation=interpolation, border=border).numpy()
+    for image, one, across, down in zip(images, got, x, y):
+        positions = [((value + 1) * size / 2 - 0.5).astype(np.float32) for value in (across, down)]
+        want = cv2.remap(image, *positions, flag, borderMode=BORDERS_OF_OPENCV[border])
+        assert np.abs(one - want).mean() < 0.5 and np.abs(one - want).max() < 12
+
+
+def test_displacements_do_not_fold():
+    """Neighbouring positions keep their order along both axes."""
+    size = 64
+    centre = tf.constant((2 * np.arange(size, dtype=np.float32) + 1) / size - 1)
+    x, y = (tf.broadcast_to(tf.reshape(axis, [-1]), [50, size * size]) for axis in tf.meshgrid(centre, centre))
+    for name in of_kind("displacement"):
+        moved = OPS[name].move(x, y, OPS[name].sample(SEED, 50, 1.0))
+        across, down = (value.numpy().reshape(50, size, size) for value in moved)
+        jacobian = np.diff(across, axis=2)[:, 1:] * np.diff(down, axis=1)[:, :, 1:] - (
+            np.diff(across, axis=1)[:, :, 1:] * np.diff(down, axis=2)[:, 1:]
+        )
+        assert (jacobian > 0).mean() > 0.999, name
+
+
+def test_large_batches_go_in_parts_and_come_out_the_same(monkeypatch):
+    images = tf.constant(noise(7, 16))
+    whole = augment(images, SEED, FULL).numpy()
+    monkeypatch.setattr("melanoma_tf.augment.resample.CHUNK_PIXELS", 3 * 16 * 16)
+    np.testing.assert_array_equal(augment(images, SEED, FULL), whole)
 
 
 def test_a_quarter_turn_moves_pixels_without_changing_them():
@@ -97,10 +154,13 @@ def test_a_quarter_turn_moves_pixels_without_changing_them():
 def test_composed_geometry_equals_one_after_another_within_the_resampling():
     images = smooth(8)
     rotate, zoom = (OPS[name].sample(SEED, 8, 0.3) for name in ("rotate", "zoom"))
-    once = warp(tf.constant(images), tf.matmul(rotate, zoom)).numpy()
-    twice = warp(warp(tf.constant(images), rotate), zoom).numpy()
+    move = (OPS["elastic"].move, OPS["elastic"].sample(SEED, 8, 1.0))
+    once = warp(tf.constant(images), tf.matmul(rotate, zoom), [move]).numpy()
+    twice = warp(warp(warp(tf.constant(images), None, [move]), rotate), zoom).numpy()
     inner = np.s_[:, 12:-12, 12:-12]
-    assert np.abs(once[inner] - twice[inner]).mean() < 1.0
+    assert np.abs(once[inner] - twice[inner]).mean() < 1.5
+    other_way = warp(warp(warp(tf.constant(images), rotate), zoom), None, [move]).numpy()
+    assert np.abs(once[inner] - twice[inner]).mean() < 0.5 * np.abs(once[inner] - other_way[inner]).mean()
 
 
 def test_colour_ops_are_their_formulas():

@@ -6,8 +6,9 @@ import dataclasses
 
 import tensorflow as tf
 
+from melanoma_tf.augment import resample
+from melanoma_tf.augment.op import Parameters
 from melanoma_tf.augment.ops import OPS
-from melanoma_tf.augment.resample import recolor, warp
 from melanoma_tf.config import AugmentConfig
 from melanoma_tf.randomness import fold_in
 
@@ -23,22 +24,57 @@ def augment(
 
     Returns: float32[B,S,S,3] in [0, 1].
     """
-    strengths = {name: value for name, value in dataclasses.asdict(config).items() if value > 0}
-    draw = lambda kind: _compose(kind, strengths, seed, images.shape[0], replica, replicas)  # noqa: E731
-    geometry, color = draw("geometry"), draw("color")
-    shown = tf.cast(images, tf.float32) if geometry is None else warp(images, geometry)
+    batch, size = images.shape[0], images.shape[1]
+    parameters = _draw(seed, config, batch, replica, replicas)
+    whole = max(1, resample.CHUNK_PIXELS // (size * size))
+    parts = [
+        _apply(images[start : start + whole], _rows(parameters, start, min(whole, batch - start)), config)
+        for start in range(0, batch, whole)
+    ]
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+
+
+def _draw(seed: tf.Tensor, config: AugmentConfig, batch: int, replica, replicas: int) -> dict[str, Parameters]:
+    """Parameters of every op that is switched on, of this replica's images."""
+    strengths = {name: value for name, value in dataclasses.asdict(config).items() if name in OPS and value > 0}
+    # Seeded by name: switching one op off leaves the others as they were.
+    drawn = {
+        name: op.sample(fold_in(seed, name), batch * replicas, strengths[name])
+        for name, op in OPS.items()
+        if name in strengths
+    }
+    return _rows(drawn, replica * batch, batch)
+
+
+def _rows(parameters: dict[str, Parameters], start: tf.Tensor | int, count: int) -> dict[str, Parameters]:
+    def share(value: tf.Tensor) -> tf.Tensor:
+        return tf.slice(value, [start, *[0] * (len(value.shape) - 1)], [count, *value.shape[1:]])
+
+    return tf.nest.map_structure(share, parameters)
+
+
+def _apply(images: tf.Tensor, parameters: dict[str, Parameters], config: AugmentConfig) -> tf.Tensor:
+    """One resampling, one colour product, then the pixel ops."""
+    kinds = {kind: [name for name in parameters if OPS[name].kind == kind]
+             for kind in ("geometry", "displacement", "color", "pixel")}  # fmt: skip
+    matrix = _compose([parameters[name] for name in kinds["geometry"]], "geometry")
+    moves = [(OPS[name].move, parameters[name]) for name in reversed(kinds["displacement"])]
+    shown = tf.cast(images, tf.float32)
+    if matrix is not None or moves:
+        shown = resample.warp(images, matrix, moves)
     shown = shown / 255.0
-    return shown if color is None else recolor(shown, color)
+    color = _compose([parameters[name] for name in kinds["color"]], "color")
+    if color is not None:
+        shown = resample.recolor(shown, color)
+    for name in kinds["pixel"]:
+        shown = OPS[name].apply(shown, parameters[name])
+    return shown
 
 
-def _compose(kind, strengths, seed, batch, replica, replicas) -> tf.Tensor | None:
+def _compose(matrices: list[tf.Tensor], kind: str) -> tf.Tensor | None:
+    """All of them, one after another."""
     composed = None
-    for name, op in OPS.items():
-        if op.kind != kind or name not in strengths:
-            continue
-        # Seeded by name: switching one op off leaves the others as they were.
-        matrix = op.sample(fold_in(seed, name), batch * replicas, strengths[name])
-        matrix = tf.slice(matrix, [replica * batch, 0, 0], [batch, -1, -1])
+    for matrix in matrices:
         composed = matrix if composed is None else _then(composed, matrix, kind)
     return composed
 
