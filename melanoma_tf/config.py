@@ -26,7 +26,12 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    """What happens to a training image; each a strength in [0, 1] of the op of that name in `augment.OPS`, 0 = off."""
+    """What happens to a training image; each a strength in [0, 1] of the op of that name in `augment.OPS`, 0 = off.
+
+    mixup, cutmix: strength of mixing neighbours and their truths. randaugment_n: ops drawn for each image and raised to
+    randaugment_m. one_of: of each group of ops (`a,b;c,d`) an image keeps one. interpolation: `bilinear` or `bicubic`;
+    border: what is seen outside of the image, `reflect`, `edge` or `constant` (black).
+    """
 
     elastic: float = 0.0
     grid: float = 0.0
@@ -43,6 +48,13 @@ class AugmentConfig:
     saturation: float = 0.5
     hue: float = 0.0
     illuminant: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    randaugment_n: int = 0
+    randaugment_m: float = 0.0
+    one_of: str = ""
+    interpolation: str = "bilinear"
+    border: str = "reflect"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +193,7 @@ def from_json(text: str, source: str = "config.json") -> Config:
 RANGES: dict[str, tuple[float, float]] = {
     "data.image_size": (8, 4096),
     "data.shuffle_memory_mb": (1, 1 << 20),
+    "augment.randaugment_n": (0, 20),
     "model.dropout": (0, 0.99),
     "model.drop_connect": (0, 0.99),
     "train.epochs": (1, 10_000),
@@ -196,6 +209,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "predict.batch_size": (1, 1 << 16),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "augment.interpolation": ("bilinear", "bicubic"),
+    "augment.border": ("reflect", "edge", "constant"),
     "model.topology": ("keras", "torchvision"),
     "predict.views": (1, 2, 4, 8),
     "train.schedule": ("cosine", "exponential", "constant"),
@@ -206,7 +221,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 def check(config: Config) -> Config:
     """Returns the config. Raises UserError that names the setting and its valid range."""
     for key, value in flatten(config).items():
-        low, high = RANGES.get(key, (0, 1) if key.startswith("augment.") else (None, None))
+        strength = key.startswith("augment.") and isinstance(value, float | int)
+        low, high = RANGES.get(key, (0, 1) if strength else (None, None))
         if low is not None and not low <= value <= high:
             raise UserError(f"{key} is {value}; valid is {low} to {high}")
         if key in CHOICES and value not in CHOICES[key]:

@@ -8,12 +8,14 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 cv2 = pytest.importorskip("cv2")
 
-from melanoma_tf.augment import OPS, augment, views  # noqa: E402
-from melanoma_tf.augment.resample import recolor, warp  # noqa: E402
-from melanoma_tf.config import AugmentConfig  # noqa: E402
+from melanoma_tf.augment import OPS, augment, groups, mix, views  # noqa: E402
+from melanoma_tf.augment.policy import strengths  # noqa: E402
+from melanoma_tf.augment.resample import BORDERS, INTERPOLATIONS, recolor, warp  # noqa: E402
+from melanoma_tf.config import CHOICES, AugmentConfig, Config, override  # noqa: E402
+from melanoma_tf.errors import UserError  # noqa: E402
 
 SEED = tf.constant([3, 14])
-OFF = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
+OFF = AugmentConfig(**dict.fromkeys(OPS, 0.0))
 FULL = AugmentConfig(**{name: 1.0 for name in OPS})
 
 
@@ -36,6 +38,20 @@ def of_kind(*kinds):
 
 def test_the_table_and_the_settings_name_the_same_ops():
     assert list(OPS) == [field.name for field in dataclasses.fields(AugmentConfig)][: len(OPS)]
+
+
+def test_the_settings_know_the_ways_to_resample():
+    assert set(CHOICES["augment.interpolation"]) == set(INTERPOLATIONS)
+    assert set(CHOICES["augment.border"]) == set(BORDERS)
+
+
+@pytest.mark.parametrize("setting, named", [
+    ("rotate=1.5", "augment.rotate is 1.5; valid is 0 to 1"), ("rotat=1", "did you mean 'augment.rotate'"),
+    ("border=mirror", "augment.border is 'mirror'; valid: reflect"), ("randaugment_n=-1", "augment.randaugment_n"),
+])  # fmt: skip
+def test_bad_settings_are_named(setting, named):
+    with pytest.raises(UserError, match=named.replace("(", "[(]")):
+        override(Config(), [f"augment.{setting}"])
 
 
 @pytest.mark.parametrize("size", [1, 16, 33])
@@ -191,3 +207,86 @@ def test_eight_views_are_the_dihedral_group():
     want = {np.rot90(x, k, (1, 2)).tobytes() for x in (image, image[:, :, ::-1]) for k in range(4)}
     assert got == want
     np.testing.assert_array_equal(views(tf.constant(image), 1)[0], image)
+
+
+# Policies and mixing
+
+
+def test_randaugment_raises_n_ops_of_each_image():
+    config = dataclasses.replace(OFF, rotate=0.2, randaugment_n=2, randaugment_m=0.7)
+    found = strengths(SEED, config, 4000)
+    assert set(found) == set(of_kind("geometry", "displacement", "color"))
+    values = np.stack([tf.convert_to_tensor(value).numpy() for value in found.values()])
+    rotate = values[list(found).index("rotate")]
+    assert set(np.unique(rotate)) == {np.float32(0.2), np.float32(0.7)}
+    raised = (values == np.float32(0.7)).sum(0)
+    assert set(raised) == {1, 2}  # drawn with replacement
+    share = (values == np.float32(0.7)).mean(1)
+    expected = 1 - (1 - 1 / len(found)) ** 2
+    assert np.abs(share - expected).max() < 5 * np.sqrt(expected / 4000)
+
+
+def test_one_of_a_group_is_kept():
+    config = dataclasses.replace(OFF, rotate=1.0, shear=0.5, hue=0.3, contrast=0.2, zoom=1.0,
+                                 one_of="rotate, shear ,hue; contrast,brightness")  # fmt: skip
+    found = {name: np.broadcast_to(value, [3000]) for name, value in strengths(SEED, config, 3000).items()}
+    kept = np.stack([found[name] > 0 for name in ("rotate", "shear", "hue")])
+    assert (kept.sum(0) == 1).all() and np.abs(kept.mean(1) - 1 / 3).max() < 0.05
+    assert set(np.unique(found["shear"])) == {0.0, 0.5} and (found["zoom"] == 1).all()
+    assert abs((found["contrast"] > 0).mean() - 0.5) < 0.05 and "brightness" not in found
+
+
+def test_one_of_names_what_is_no_op():
+    with pytest.raises(UserError, match="no op 'rotat'; did you mean 'rotate'"):
+        groups("rotat,shear")
+
+
+@pytest.mark.parametrize("config", [
+    dataclasses.replace(FULL, randaugment_n=3, randaugment_m=1.0),
+    dataclasses.replace(FULL, one_of="rotate,shear,hue", interpolation="bicubic", border="constant"),
+    dataclasses.replace(FULL, mixup=1.0, cutmix=1.0),
+], ids=["randaugment", "one_of", "mixed"])  # fmt: skip
+def test_policies_compile_and_do_not_depend_on_the_replicas(config):
+    images, target = tf.constant(noise(8, 24)), tf.constant(np.eye(8, dtype=np.float32))
+
+    def both(x, y, seed, replica=0, replicas=1):
+        return mix(augment(x, seed, config, replica, replicas), y, seed, config, replica, replicas)
+
+    whole = both(images, target, SEED)
+    assert float(tf.reduce_min(whole[0])) >= -1e-6 and float(tf.reduce_max(whole[0])) <= 1 + 1e-6
+    compiled = tf.function(both, jit_compile=True)(images, target, SEED)
+    parts = [both(images[2 * r : 2 * r + 2], target[2 * r : 2 * r + 2], SEED, r, 4) for r in range(4)]
+    for number in range(2):
+        np.testing.assert_allclose(compiled[number], whole[number], atol=0.02)
+        np.testing.assert_allclose(np.concatenate([part[number] for part in parts]), whole[number], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_gives_truths_the_share_of_the_pixels(name):
+    batch, size = 12, 40
+    images = tf.constant(
+        np.broadcast_to((np.arange(batch) % 2)[:, None, None, None], (batch, size, size, 3)), tf.float32
+    )
+    target = tf.constant(np.eye(batch, dtype=np.float32))
+    config = dataclasses.replace(OFF, **{name: 1.0})
+    mixed, truth = mix(images, target, SEED, config)
+    np.testing.assert_allclose(tf.reduce_sum(truth, 1), np.ones(batch), atol=1e-6)
+    shown = tf.reduce_mean(mixed, axis=[1, 2, 3]).numpy()  # black and white: the mean tells the share of the odd one
+    odd = truth.numpy()[:, 1::2].sum(1)
+    np.testing.assert_allclose(shown, odd, atol=1e-5)
+    own = np.diag(truth.numpy())
+    assert (own >= 0.5 - 1e-6).all() and own.min() < 0.8 and np.ptp(own) > 0.1
+    neighbours = np.arange(batch) ^ 1
+    np.testing.assert_allclose(truth.numpy()[np.arange(batch), neighbours], 1 - own, atol=1e-6)
+    if name == "cutmix":
+        assert set(np.unique(mixed)) == {0.0, 1.0}
+    again = mix(images, target, SEED, dataclasses.replace(OFF, **{name: 0.0}))
+    np.testing.assert_array_equal(again[0], images)
+    np.testing.assert_array_equal(again[1], target)
+
+
+def test_the_last_of_an_odd_batch_stays_alone():
+    target = tf.constant(np.eye(3, dtype=np.float32))
+    mixed, truth = mix(tf.constant(noise(3).astype(np.float32)), target, SEED, dataclasses.replace(OFF, mixup=1.0))
+    np.testing.assert_allclose(mixed[2], noise(3)[2], rtol=1e-6)
+    np.testing.assert_array_equal(truth[2], [0, 0, 1])

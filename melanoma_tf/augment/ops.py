@@ -6,7 +6,7 @@ The tests that go over the whole table take it in by themselves.
 from __future__ import annotations
 
 from melanoma_tf.augment import color, displacement, geometry
-from melanoma_tf.augment.op import Op, Strength
+from melanoma_tf.augment.op import Op
 from melanoma_tf.augment.resample import recolor, warp, warp_images
 
 
@@ -40,5 +40,3 @@ OPS: dict[str, Op] = {
     "hue": _color(color.sample_hue),
     "illuminant": _color(color.sample_illuminant),
 }
-
-__all__ = ["OPS", "Op", "Strength"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
 from melanoma_tf.augment import resample
 from melanoma_tf.augment.op import Parameters
 from melanoma_tf.augment.ops import OPS
+from melanoma_tf.augment.policy import strengths
 from melanoma_tf.config import AugmentConfig
 from melanoma_tf.randomness import fold_in
 
@@ -36,12 +35,10 @@ def augment(
 
 def _draw(seed: tf.Tensor, config: AugmentConfig, batch: int, replica, replicas: int) -> dict[str, Parameters]:
     """Parameters of every op that is switched on, of this replica's images."""
-    strengths = {name: value for name, value in dataclasses.asdict(config).items() if name in OPS and value > 0}
     # Seeded by name: switching one op off leaves the others as they were.
     drawn = {
-        name: op.sample(fold_in(seed, name), batch * replicas, strengths[name])
-        for name, op in OPS.items()
-        if name in strengths
+        name: OPS[name].sample(fold_in(seed, name), batch * replicas, strength)
+        for name, strength in strengths(seed, config, batch * replicas).items()
     }
     return _rows(drawn, replica * batch, batch)
 
@@ -61,7 +58,7 @@ def _apply(images: tf.Tensor, parameters: dict[str, Parameters], config: Augment
     moves = [(OPS[name].move, parameters[name]) for name in reversed(kinds["displacement"])]
     shown = tf.cast(images, tf.float32)
     if matrix is not None or moves:
-        shown = resample.warp(images, matrix, moves)
+        shown = resample.warp(images, matrix, moves, interpolation=config.interpolation, border=config.border)
     shown = shown / 255.0
     color = _compose([parameters[name] for name in kinds["color"]], "color")
     if color is not None:

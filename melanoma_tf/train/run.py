@@ -16,6 +16,7 @@ import melanoma_tf
 from melanoma_tf import config as configuration
 from melanoma_tf import files, metrics
 from melanoma_tf import folds as folding
+from melanoma_tf.augment import groups
 from melanoma_tf.config import Config
 from melanoma_tf.data.image_set import ImageSet, load_image_set
 from melanoma_tf.distribute import make_strategy
@@ -145,6 +146,7 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
 def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
     get_loss(config.train.loss)
+    groups(config.augment.one_of)
     build_optimizer(config.train)
     build_model(config.model, config.data.image_size)
 

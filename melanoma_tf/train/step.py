@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from melanoma_tf.augment import augment
+from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
 from melanoma_tf.keras_compat import keras, step_randomness
 from melanoma_tf.losses import get_loss
@@ -26,21 +26,22 @@ def build_train_step(
     """Compiled step `(batch, seed int32[2], learning_rate float32) -> loss float32`, the mean over the global batch."""
     loss_function, replicas = get_loss(config.train.loss), strategy.num_replicas_in_sync
     global_batch = float(config.train.batch_size)
+
     # Compiled, so that all of it is few passes over memory; on a TPU the whole step is compiled anyway.
-    augment_share = tf.function(
-        lambda images, seed, replica: augment(images, seed, config.augment, replica, replicas),
-        jit_compile=True, autograph=False,
-    )  # fmt: skip
+    @tf.function(jit_compile=True, autograph=False)
+    def augment_share(images, target, seed, replica):
+        images = augment(images, seed, config.augment, replica, replicas)
+        return mix(images, target, seed, config.augment, replica, replicas)
 
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        images = augment_share(batch["image"], seed, replica)
+        images, target = augment_share(batch["image"], batch["target"], seed, replica)
         inputs = {"image": images, "meta": batch["meta"]}
         own_seed = fold_in(seed, replica)
         with tf.GradientTape() as tape, step_randomness(own_seed):
             logits = tf.cast(model(inputs, training=True), tf.float32)
-            losses = loss_function(batch["target"], logits, config.train.label_smoothing)
+            losses = loss_function(target, logits, config.train.label_smoothing)
             loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.learning_rate.assign(learning_rate)
