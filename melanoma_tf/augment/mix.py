@@ -45,7 +45,8 @@ def mix(
         other = other[:, :, 0, 0]
         target = target * (1 - other) + swapped(target) * other
     if config.cutmix > 0:
-        inside = _rectangles(*(draw("cutmix", number) for number in range(4)), size, config.cutmix)
+        area, shape, left, top = (draw("cutmix", number) for number in range(4))
+        inside = _rectangles(area * config.cutmix / 2, shape, left, top, size)
         images = tf.where(inside[..., None], swapped(images), images)
         other = tf.reduce_mean(tf.cast(inside, tf.float32), axis=[1, 2])[:, None]
         target = target * (1 - other) + swapped(target) * other
@@ -60,9 +61,8 @@ def swapped(values: tf.Tensor) -> tf.Tensor:
     return tf.concat([neighbours, values[even:]], axis=0)
 
 
-def _rectangles(area: tf.Tensor, shape: tf.Tensor, left: tf.Tensor, top: tf.Tensor, size: int, strength: float):
+def _rectangles(area: tf.Tensor, shape: tf.Tensor, left: tf.Tensor, top: tf.Tensor, size: int) -> tf.Tensor:
     """bool[B,S,S], a rectangle each, wholly inside the image, sides between 1:2 and 2:1 where it fits."""
-    area = area * strength / 2
     width = tf.minimum(tf.sqrt(area) * tf.pow(2.0, shape - 0.5), 1.0)
     height = tf.minimum(area / tf.maximum(width, 1e-6), 1.0)
     centre = (tf.range(size, dtype=tf.float32) + 0.5) / size

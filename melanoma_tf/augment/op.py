@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
 from melanoma_tf import randomness
 from melanoma_tf.randomness import fold_in
 
-Strength = float | tf.Tensor
-Parameters = tf.Tensor | dict[str, tf.Tensor]
+Strength: TypeAlias = float | tf.Tensor
+Parameters: TypeAlias = Any  # a tensor, or tensors by name
 # Output positions to input positions, float32[B,N] x and y each, in [-1, 1] over the image.
-Move = Callable[[tf.Tensor, tf.Tensor, Parameters], tuple[tf.Tensor, tf.Tensor]]
+Move: TypeAlias = Callable[[tf.Tensor, tf.Tensor, Parameters], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)

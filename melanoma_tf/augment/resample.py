@@ -55,7 +55,7 @@ INTERPOLATIONS: dict[str, Callable[[tf.Tensor], list[tf.Tensor]]] = {"bilinear":
 def warp(
     images: tf.Tensor,
     matrix: tf.Tensor | None = None,
-    moves: Sequence[tuple[Move, Parameters]] = (),
+    moves: Sequence[tuple[Move | None, Parameters]] = (),
     *,
     interpolation: str = "bilinear",
     border: str = "reflect",
@@ -73,6 +73,7 @@ def warp(
     batch, size = images.shape[0], images.shape[1]
     x, y = _positions(matrix, batch, size)
     for move, parameters in moves:
+        assert move is not None, "an op of kind displacement has a move"
         x, y = move(x, y, parameters)
     taps = _sample(images, _to_pixels(x, size), _to_pixels(y, size), interpolation, border)
     return tf.reshape(taps, [batch, size, size, 3])
