@@ -104,10 +104,15 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Prediction. views: number of dihedral test-time views averaged (1, 2, 4 or 8); the first is the image itself."""
+    """Prediction.
+
+    views: number of test-time views averaged; the first is the image itself. view_kind: `dihedral` (1, 2, 4 or 8),
+    `crops` (1, 5 or 10) or `random` (1 to 64, draws of the recipe's augmentation).
+    """
 
     batch_size: int = 64
     views: int = 4
+    view_kind: str = "dihedral"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,10 +217,15 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "augment.interpolation": ("bilinear", "bicubic"),
     "augment.border": ("reflect", "edge", "constant"),
     "model.topology": ("keras", "torchvision"),
-    "predict.views": (1, 2, 4, 8),
+    "predict.view_kind": ("dihedral", "crops", "random"),
     "train.schedule": ("cosine", "exponential", "constant"),
     "train.select": ("last", "best"),
 }
+
+
+VIEW_COUNTS: dict[str, tuple[int, ...]] = {
+    "dihedral": (1, 2, 4, 8), "crops": (1, 5, 10), "random": tuple(range(1, 65)),
+}  # fmt: skip
 
 
 def check(config: Config) -> Config:
@@ -227,4 +237,8 @@ def check(config: Config) -> Config:
             raise UserError(f"{key} is {value}; valid is {low} to {high}")
         if key in CHOICES and value not in CHOICES[key]:
             raise UserError(f"{key} is {value!r}; valid: {', '.join(map(str, CHOICES[key]))}")
+    valid = VIEW_COUNTS[config.predict.view_kind]
+    if config.predict.views not in valid:
+        shown = ", ".join(map(str, valid)) if len(valid) < 10 else f"{valid[0]} to {valid[-1]}"
+        raise UserError(f"predict.views is {config.predict.views}; valid for {config.predict.view_kind} views: {shown}")
     return config

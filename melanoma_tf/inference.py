@@ -8,19 +8,21 @@ import numpy as np
 import tensorflow as tf
 
 from melanoma_tf.augment import views
+from melanoma_tf.config import Config
 from melanoma_tf.keras_compat import keras
 
 
-def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, view_count: int) -> Callable:
-    """Compiled step: batch -> (row int32[B], probability float32[B]) of the global batch, the mean over the views."""
+def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, config: Config | None) -> Callable:
+    """Compiled step: batch -> (row int32[B], probability float32[B]) of the global batch, the mean over the views of
+    `config`; None looks once at each image."""
 
     def replica_step(batch):
         images = tf.cast(batch["image"], tf.float32) / 255.0
         probability = [
             tf.sigmoid(tf.cast(model({"image": view, "meta": batch["meta"]}, training=False), tf.float32))
-            for view in views(images, view_count)
+            for view in (views(images, config) if config else [images])
         ]
-        return batch["row"], tf.add_n(probability)[:, 0] / view_count
+        return batch["row"], tf.add_n(probability)[:, 0] / len(probability)
 
     @tf.function
     def step(batch):

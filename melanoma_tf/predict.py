@@ -61,6 +61,8 @@ def predict(
     Raises: UserError for an unfinished run or weights that do not fit.
     """
     config = load_config(run)
+    if views:
+        config = configuration.override(config, [f"predict.views={views}"])
     strategy = strategy or make_strategy()
     rows = np.arange(len(images))
     dataset = eval_dataset(
@@ -71,7 +73,7 @@ def predict(
         keras.backend.clear_session()
         with strategy.scope():
             model = load_fold_model(folder, config)
-        step = build_predict_step(strategy, model, views or config.predict.views)
+        step = build_predict_step(strategy, model, config)
         progress = Progress(f"{folder.name}  predicting", len(rows))
         members.append(predict_rows(strategy, step, dataset, len(rows), progress.update))
     target = images.target if images.has_target else None

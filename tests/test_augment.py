@@ -8,10 +8,10 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 cv2 = pytest.importorskip("cv2")
 
-from melanoma_tf.augment import OPS, augment, groups, mix, views  # noqa: E402
+from melanoma_tf.augment import OPS, VIEWS, augment, groups, mix, views  # noqa: E402
 from melanoma_tf.augment.policy import strengths  # noqa: E402
 from melanoma_tf.augment.resample import BORDERS, INTERPOLATIONS, recolor, warp  # noqa: E402
-from melanoma_tf.config import CHOICES, AugmentConfig, Config, override  # noqa: E402
+from melanoma_tf.config import CHOICES, VIEW_COUNTS, AugmentConfig, Config, override  # noqa: E402
 from melanoma_tf.errors import UserError  # noqa: E402
 
 SEED = tf.constant([3, 14])
@@ -201,12 +201,51 @@ def test_parameters_do_not_depend_on_the_number_of_replicas():
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
 
+def views_of(images, *settings):
+    return views(tf.constant(images), override(Config(), settings))
+
+
 def test_eight_views_are_the_dihedral_group():
     image = noise(1, 5)
-    got = {view.numpy().tobytes() for view in views(tf.constant(image), 8)}
+    got = {view.numpy().tobytes() for view in views_of(image, "predict.views=8")}
     want = {np.rot90(x, k, (1, 2)).tobytes() for x in (image, image[:, :, ::-1]) for k in range(4)}
     assert got == want
-    np.testing.assert_array_equal(views(tf.constant(image), 1)[0], image)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_the_first_view_is_the_image_itself(kind):
+    images = noise(3, 16).astype(np.float32) / 255
+    for count in VIEW_COUNTS[kind][:4]:
+        found = views_of(images, f"predict.view_kind={kind}", f"predict.views={count}")
+        assert len(found) == count and {view.shape for view in found} == {images.shape}
+        np.testing.assert_array_equal(found[0], images)
+        assert len({view.numpy().tobytes() for view in found}) == count
+
+
+def test_crops_are_corners_scaled_up():
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    image[:, :8, 56:] = 1  # the corner at the top right
+    found = views_of(image, "predict.view_kind=crops", "predict.views=10")
+    seen = [float(tf.reduce_mean(view)) for view in found[:5]]
+    whole = 1 / 64
+    assert (
+        seen[0] == whole and seen[2] == pytest.approx(whole * (8 / 7) ** 2, rel=0.05) and max(seen[1], seen[3]) < 2e-4
+    )
+    for crop, mirrored in zip(found[:5], found[5:]):
+        np.testing.assert_array_equal(crop[:, :, ::-1], mirrored)
+
+
+def test_random_views_do_not_depend_on_the_batch():
+    images = noise(5, 24).astype(np.float32) / 255
+    settings = ("predict.view_kind=random", "predict.views=3", "augment.rotate=1", "augment.hue=1")
+    for whole, alone in zip(views_of(images, *settings), views_of(images[3:4], *settings)):
+        np.testing.assert_allclose(whole[3:4], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, count", [("dihedral", 3), ("crops", 2), ("random", 65)])
+def test_a_number_of_views_that_the_kind_lacks_is_refused(kind, count):
+    with pytest.raises(UserError, match=f"predict.views is {count}; valid for {kind} views: 1"):
+        override(Config(), [f"predict.view_kind={kind}", f"predict.views={count}"])
 
 
 # Policies and mixing

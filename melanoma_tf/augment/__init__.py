@@ -8,6 +8,7 @@ from melanoma_tf.augment.mix import mix
 from melanoma_tf.augment.op import Op
 from melanoma_tf.augment.ops import OPS
 from melanoma_tf.augment.policy import groups
-from melanoma_tf.augment.recipe import augment, views
+from melanoma_tf.augment.recipe import augment
+from melanoma_tf.augment.views import VIEWS, views
 
-__all__ = ["OPS", "Op", "augment", "groups", "mix", "views"]
+__all__ = ["OPS", "VIEWS", "Op", "augment", "groups", "mix", "views"]

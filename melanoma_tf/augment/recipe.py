@@ -1,4 +1,4 @@
-"""A recipe of ops on a batch, and test-time views."""
+"""A recipe of ops on a batch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,18 @@ def augment(
 
     Returns: float32[B,S,S,3] in [0, 1].
     """
+    drawn = _draw(seed, config, images.shape[0] * replicas)
+    return _in_parts(images, _rows(drawn, replica * images.shape[0], images.shape[0]), config)
+
+
+def augment_alike(images: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """As `augment`, with the parameters of one draw for all images."""
+    drawn = tf.nest.map_structure(lambda value: tf.repeat(value, images.shape[0], axis=0), _draw(seed, config, 1))
+    return _in_parts(images, drawn, config)
+
+
+def _in_parts(images: tf.Tensor, parameters: dict[str, Parameters], config: AugmentConfig) -> tf.Tensor:
     batch, size = images.shape[0], images.shape[1]
-    parameters = _draw(seed, config, batch, replica, replicas)
     whole = max(1, resample.CHUNK_PIXELS // (size * size))
     parts = [
         _apply(images[start : start + whole], _rows(parameters, start, min(whole, batch - start)), config)
@@ -33,14 +43,13 @@ def augment(
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
 
 
-def _draw(seed: tf.Tensor, config: AugmentConfig, batch: int, replica, replicas: int) -> dict[str, Parameters]:
-    """Parameters of every op that is switched on, of this replica's images."""
+def _draw(seed: tf.Tensor, config: AugmentConfig, batch: int) -> dict[str, Parameters]:
+    """Parameters of every op that is switched on."""
     # Seeded by name: switching one op off leaves the others as they were.
-    drawn = {
-        name: OPS[name].sample(fold_in(seed, name), batch * replicas, strength)
-        for name, strength in strengths(seed, config, batch * replicas).items()
+    return {
+        name: OPS[name].sample(fold_in(seed, name), batch, strength)
+        for name, strength in strengths(seed, config, batch).items()
     }
-    return _rows(drawn, replica * batch, batch)
 
 
 def _rows(parameters: dict[str, Parameters], start: tf.Tensor | int, count: int) -> dict[str, Parameters]:
@@ -88,11 +97,3 @@ def _then(first: tf.Tensor, second: tf.Tensor, kind: str) -> tf.Tensor:
 def _product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Batched matrix product in float32 proper; a TPU's matmul rounds to bfloat16."""
     return tf.reduce_sum(a[:, :, :, None] * b[:, None], axis=2)
-
-
-def views(images: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """The first `count` of the eight dihedral views of [B,S,S,3]: itself, left-right, up-down, both, and transposed."""
-    flips = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
-    if count > 4:
-        flips += [tf.transpose(view, [0, 2, 1, 3]) for view in flips]
-    return flips[:count]

@@ -69,7 +69,7 @@ class FoldRun:
             self.optimizer.build(self.model.trainable_variables)
             self.checkpoint = Checkpoint(fold.folder / "checkpoint", self.model, self.optimizer)
         self.train_step = build_train_step(strategy, self.model, self.optimizer, config)
-        self.valid_step = build_predict_step(strategy, self.model, 1)
+        self.valid_step = build_predict_step(strategy, self.model, None)
         self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         self.history: list[dict] = []
 
@@ -188,7 +188,7 @@ class FoldRun:
         save_model_weights(self.model, folder / LAST)
         if config.train.select == "best" and (folder / BEST).exists():
             load_model_weights(self.model, folder / BEST)
-        step = build_predict_step(self.strategy, self.model, config.predict.views)
+        step = build_predict_step(self.strategy, self.model, config)
         if len(self.fold.valid_rows):
             rows = self.fold.valid_rows
             probability = self.predict(self.train, rows, step, "predicting out-of-fold images")
