@@ -8,7 +8,7 @@ DEMO ?= .demo-$(STACK)
 
 # tensorflow-cpu is a third of the download but exists for Linux and Windows on x86-64 only.
 TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),cpu,tf)
-EXTRAS_keras3 = $(TENSORFLOW),efficientnet,dicom,plots,dev
+EXTRAS_keras3 = $(TENSORFLOW),efficientnet,dicom,plots,beam,dev
 EXTRAS_keras2 = addons,dicom,plots,dev
 
 INSTALLED = $(VENV)/.installed

@@ -23,6 +23,7 @@ EXTRAS = {
     "tensorflow_addons": "addons",
     "pydicom": "dicom",
     "matplotlib": "plots",
+    "apache_beam": "beam",
 }
 HELP = ("--help", "-h", "--helpfull")
 HELP_WIDTH, FLAG_WIDTH = 110, 20

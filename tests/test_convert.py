@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -348,6 +349,31 @@ def test_an_interrupted_run_continues(folder, monkeypatch) -> None:
     assert run_convert(monkeypatch, folder, f"--out={again}") == errors.EXIT_DONE
     assert len(seen) == 12 + 13
     assert {path.name: path.read_bytes() for path in again.iterdir()} == whole
+
+
+@pytest.mark.parametrize("moment", range(1, 9))
+def test_a_repair_that_is_cut_anywhere_continues(folder, monkeypatch, moment: int) -> None:
+    """Stopped at the n-th change of the folder while stale shards are replaced."""
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
+    out = folder / "out"
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    for name in ("train00-7.tfrec", "train01-7.tfrec"):
+        (out / name).write_bytes(whole[name][:-9])
+    changes = []
+    for function in ("unlink", "replace"):
+        real = getattr(os, function)
+
+        def counted(*arguments, real=real, **options):
+            changes.append(arguments)
+            if len(changes) == moment:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, function, counted)
+    assert run_convert(monkeypatch, folder) == errors.EXIT_INTERRUPTED
+    changes.extend([()] * 1000)
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
 
 def test_a_mended_source_is_taken_in(folder, monkeypatch) -> None:

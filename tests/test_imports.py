@@ -19,6 +19,7 @@ LEVELS = [
     {"commands", "__main__"},
 ]  # fmt: skip
 ONE_FILE_EACH = {
+    "apache_beam": "tfrecord_tools/beam.py",
     "efficientnet": "melanoma_tf/models/efficientnet_package.py",
     "pydicom": "melanoma_tf/dicom.py",
 }

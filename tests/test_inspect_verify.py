@@ -46,8 +46,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return program.main()
 
 
+def problems(folder: Path) -> list[str]:
+    return [problem.line() for problem in verify(folder).problems]
+
+
 def only_problem(folder: Path) -> str:
-    (problem,) = verify(folder).problems
+    (problem,) = problems(folder)
     return problem
 
 
@@ -63,54 +67,97 @@ def test_a_flipped_bit_is_found_with_file_record_and_offset(folder, monkeypatch,
     data[offsets[1] + 100] ^= 4
     path.write_bytes(data)
     assert run(monkeypatch, "verify", f"--data_dir={folder}", "--workers=1") == errors.EXIT_USER
-    assert f"{path}: record 1 at byte {offsets[1]} is damaged" in capsys.readouterr().out
+    named = f"{path}: record 1 at byte {offsets[1]} (ISIC_2): damaged: the checksum of its data does not fit"
+    assert capsys.readouterr().out.splitlines() == [
+        named, f"{folder}/train.csv: ISIC_2: in no readable record", "4 records in 2 shards: 2 problems",
+    ]  # fmt: skip
+
+
+def test_every_problem_is_found_and_told_as_json(folder, monkeypatch, capsys) -> None:
+    """Behind a damaged record the others are still looked at."""
+    path = folder / "train00-3.tfrec"
+    shards.write_shard(path, [record(0), record(2, 1), record(4, image=b"no picture")])
+    offsets = [offset for offset, _ in shards.read_records(path)]
+    data = bytearray(path.read_bytes())
+    data[3] ^= 4
+    path.write_bytes(data)
+    assert run(monkeypatch, "verify", f"--data_dir={folder}", "--workers=1", "--json") == errors.EXIT_USER
+    report = json.loads(capsys.readouterr().out)
+    assert (report["shards"], report["records"]) == (2, 4)
+    places = [(one["file"], one["record"], one["offset"], one["image_name"]) for one in report["problems"]]
+    assert places == [(str(path), 0, 0, "ISIC_0"), (str(path), 2, offsets[2], "ISIC_4"),
+                      (f"{folder}/train.csv", None, None, "ISIC_0")]  # fmt: skip
 
 
 def test_a_cut_shard_is_found(folder) -> None:
     path = folder / "train01-2.tfrec"
     path.write_bytes(path.read_bytes()[:-30])
-    assert "record 1 at byte" in verify(folder).problems[0] and "is cut" in verify(folder).problems[0]
+    assert "record 1 at byte" in problems(folder)[0] and "the file ends before it does" in problems(folder)[0]
+
+
+def test_a_shard_cut_between_two_records_is_found_by_the_count_in_its_name(folder) -> None:
+    path = folder / "train00-3.tfrec"
+    path.write_bytes(path.read_bytes()[: [offset for offset, _ in shards.read_records(path)][2]])
+    assert f"{path}: holds 2 whole records but its name promises 3" in problems(folder)
 
 
 def test_a_wrong_count_in_the_name_is_found(folder) -> None:
     (folder / "train01-2.tfrec").rename(folder / "train01-4.tfrec")
-    assert only_problem(folder).endswith("train01-4.tfrec: holds 2 records but its name promises 4")
+    assert only_problem(folder).endswith("train01-4.tfrec: holds 2 whole records but its name promises 4")
 
 
 @pytest.mark.parametrize(("records", "words"), [
     ([record(1), record(3, image=jpeg_of(3)[:-40])], ("record 1 at byte", "ISIC_3", "truncated")),
     ([record(1), record(3, image=b"no picture")], ("record 1 at byte", "ISIC_3", "not_an_image")),
     ([record(1, target=7), record(3)], ("record 0 at byte 0", "ISIC_1", "target 7")),
-    ([record(1, target=1), record(3)], ("train01-2", "ISIC_1 has target 1", "says 0")),
-    ([record(1), record(9)], ("train01-2", "ISIC_9 is not in")),
-    ([record(1), record(0)], ("train01-2", "ISIC_0 is in the set twice")),
+    ([record(1, target=1), record(3)], ("train01-2", "record 0 at byte 0 (ISIC_1)", "target 1", "says 0")),
+    ([record(1), record(9)], ("train01-2", "record 1 at byte", "(ISIC_9): not in", "train.csv")),
+    ([record(1), record(0)], ("train01-2", "record 1 at byte", "(ISIC_0): is in the set twice", "record 0")),
     ([record(1), schema.encode_fields({"image": b"x"})], ("record 1 at byte", "'image_name'")),
     ([record(1), b"\xff\xff\xff"], ("record 1 at byte", "not a tf.train.Example")),
 ])  # fmt: skip
 def test_bad_records_are_named(folder, records: list[bytes], words: tuple[str, ...]) -> None:
     shards.write_shard(folder / "train01-2.tfrec", records)
-    assert any(all(word in problem for word in words) for problem in verify(folder).problems)
+    assert any(all(word in problem for word in words) for problem in problems(folder))
 
 
 def test_a_missing_image_is_found(folder) -> None:
     shards.write_shard(folder / "train01-1.tfrec", [record(1)])
     (folder / "train01-2.tfrec").unlink()
-    assert "ISIC_3 is in no readable record (1 such images)" in only_problem(folder)
+    assert only_problem(folder) == f"{folder}/train.csv: ISIC_3: in no readable record"
+    table = (folder / "train.csv").read_text().splitlines()
+    dropped = [f"{row},{-1 if 'ISIC_3' in row else 0}" for row in table[1:]]  # as re-made sets mark a duplicate
+    (folder / "train.csv").write_text("\n".join([f"{table[0]},tfrecord", *dropped]))
+    assert problems(folder) == []
 
 
-def test_a_shard_swapped_for_another_whole_one_is_found_by_the_manifest(folder, tmp_path) -> None:
+@pytest.fixture
+def converted(folder, tmp_path) -> Path:
+    """The same five images through the converter, with a manifest."""
     from tfrecord_tools.convert import convert
+    from tfrecord_tools.settings import Settings
 
     (folder / "jpeg").mkdir()
     for number in range(5):
         (folder / "jpeg" / f"ISIC_{number}.jpg").write_bytes(jpeg_of(number))
     out = tmp_path / "converted"
-    convert(folder / "jpeg", folder / "train.csv", out, 16, shards=2, workers=1)
+    convert(folder / "jpeg", folder / "train.csv", out, Settings(16, shards=2), workers=1)
+    return out
+
+
+def test_a_shard_swapped_for_another_whole_one_is_found_by_the_manifest(converted) -> None:
+    out = converted
     assert verify(out).problems == ()
     shards.write_shard(out / "train01-2.tfrec", [record(1), record(3)])
     assert only_problem(out) == f"{out}/train01-2.tfrec: its SHA-256 is not the one in the manifest"
     (out / "train01-2.tfrec").unlink()
-    assert any("names train01-2.tfrec, which is not there" in problem for problem in verify(out).problems)
+    assert any("names train01-2.tfrec, which is not there" in problem for problem in problems(out))
+
+
+def test_a_table_that_was_edited_after_the_conversion_is_found(converted) -> None:
+    out = converted
+    (out / "train.csv").write_text((out / "train.csv").read_text() + "\n")
+    assert only_problem(out) == f"{out}/train.csv: its SHA-256 is not the one in the manifest"
 
 
 def test_without_shards_the_folder_is_named(tmp_path, monkeypatch, capsys) -> None:
@@ -133,7 +180,7 @@ def test_inspect_counts(folder, monkeypatch, capsys) -> None:
 def test_inspect_table_is_aligned_and_marks_a_wrong_count(folder, monkeypatch, capsys) -> None:
     (folder / "train01-2.tfrec").rename(folder / "train01-20.tfrec")
     assert run(monkeypatch, "inspect", f"--data_dir={folder}") == errors.EXIT_DONE
-    header, row = capsys.readouterr().out.splitlines()
+    header, row = capsys.readouterr().out.splitlines()[:2]
     assert "23 (!)" in row and header.index("JPEG sizes") == row.index("24x20: 5")
     assert inspect(folder)[0].promised == 23
 

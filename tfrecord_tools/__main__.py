@@ -4,7 +4,10 @@ import sys
 
 from melanoma_tf import command_line
 
-COMMANDS = {name: f"tfrecord_tools.commands.{name}" for name in ("convert", "inspect", "verify")}
+COMMANDS = {
+    name: f"tfrecord_tools.commands.{name}"
+    for name in ("convert", "convert_beam", "inspect", "verify", "salvage", "diff")
+}
 
 
 def main() -> int:

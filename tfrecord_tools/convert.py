@@ -42,8 +42,6 @@ def convert(
 
     Raises: UserError that names the argument, the file or the image.
     """
-    if max_rejects is not None and max_rejects < 0:
-        raise UserError(f"--max_rejects is {max_rejects}; it must be 0 or more, or left out for no limit")
     if files.is_remote(out):
         raise UserError(f"--out={out} is remote; convert into a local folder and copy that when it is whole")
     count = worker_count(workers)
@@ -56,23 +54,12 @@ def convert(
     ):
         raise UserError(f"--out={out} is where --csv={csv} lies, which would be replaced; choose another --out")
     missing = [item for items in job.items for item in items if item.source.path is None]
-    _require_tolerable(max_rejects, missing)
+    jobs.require_tolerable(max_rejects, missing)
     files.make_folder(out)
     with files.locked(
         out / f".{job.prefix}.lock", f"another tfrecord-tools convert is writing {job.prefix} into {out}"
     ):
         return _Conversion(job, out, max_rejects, overwrite).run(1 if workers == 1 else count)
-
-
-def _require_tolerable(max_rejects: int | None, rejects: list) -> None:
-    if max_rejects is not None and len(rejects) > max_rejects:
-        last = rejects[-1]
-        name, reason = (last.image_name, f"{last.code}: {last.detail}") if isinstance(last, records.Reject) else (
-            last.row.image_name, "no such file in --images")  # fmt: skip
-        raise UserError(
-            f"{len(rejects)} images cannot be used, --max_rejects={max_rejects} tolerates fewer; "
-            f"the last is {name} ({reason})"
-        )
 
 
 @dataclass
@@ -100,10 +87,28 @@ class _Conversion:
                 made[number] = self._make_shard(number, outcomes, progress, finished | made)
         entries = dict(sorted((finished | made).items()))
         jobs.finish(job, self.out, entries)
-        return self._summary(entries, made, progress)
+        return jobs.summarize(
+            job, self.out, entries, made, images=progress.images, bytes_read=progress.bytes_read,
+            seconds=progress.seconds(),
+        )  # fmt: skip
 
     def _finished_shards(self) -> dict[int, manifest.ShardEntry]:
-        """Shards of earlier runs that can stay; what cannot is removed, and a set that is whole loses its manifest."""
+        """Shards of earlier runs that can stay; what cannot is removed, and a set that is not whole has no manifest."""
+        job, out = self.job, self.out
+        earlier, finished = self._earlier_shards()
+        if len(finished) < len(job.items):
+            # The journal knows the stale shards until they are gone: killed in between, they are still ours.
+            journal = manifest.journal_path(out, job.prefix)
+            manifest.write_manifest(journal, job.described, earlier)
+            manifest.manifest_path(out, job.prefix).unlink(missing_ok=True)
+            self._remove_all_but(finished)
+            manifest.write_manifest(journal, job.described, finished)
+        else:
+            self._remove_all_but(finished)
+        return finished
+
+    def _earlier_shards(self) -> tuple[dict[int, manifest.ShardEntry], dict[int, manifest.ShardEntry]]:
+        """All that earlier runs made, and what of it can stay."""
         job, out = self.job, self.out
         try:
             earlier = manifest.read_finished(out, job.prefix, job.described)
@@ -117,16 +122,15 @@ class _Conversion:
         except UserError:
             if not self.overwrite:
                 raise
-            finished = {}
-        if len(finished) < len(job.items):
-            manifest.write_manifest(manifest.journal_path(out, job.prefix), job.described, finished)
-            manifest.manifest_path(out, job.prefix).unlink(missing_ok=True)
+            return {}, {}
+        return earlier, finished
+
+    def _remove_all_but(self, finished: dict[int, manifest.ShardEntry]) -> None:
         kept = {entry.file for entry in finished.values()}
-        for pattern in (f"{job.prefix}*.tfrec", f"{job.prefix}*.building", f".{job.prefix}*.part"):
-            for path in files.list_folder(out, pattern):
+        for pattern in (f"{self.job.prefix}*.tfrec", f"{self.job.prefix}*.building", f".{self.job.prefix}*.part"):
+            for path in files.list_folder(self.out, pattern):
                 if os.path.basename(path) not in kept:
                     os.unlink(path)
-        return finished
 
     def _make_shard(
         self,
@@ -151,7 +155,7 @@ class _Conversion:
                     yield result.data
                 else:
                     rejects.append(result)
-                    _require_tolerable(self.max_rejects, before + rejects)
+                    jobs.require_tolerable(self.max_rejects, before + rejects)
 
         count = shard_files.write_shard(building, accepted())
         entry = manifest.ShardEntry(
@@ -164,18 +168,6 @@ class _Conversion:
         manifest.write_manifest(journal, job.described, finished | {number: entry})
         os.replace(building, self.out / entry.file)
         return entry
-
-    def _summary(
-        self, entries: dict[int, manifest.ShardEntry], made: dict[int, manifest.ShardEntry], progress: Progress
-    ) -> jobs.Summary:
-        seconds, table = progress.seconds(), self.job.table
-        return jobs.Summary(
-            self.job.prefix, str(self.out), tuple(entry.file for entry in entries.values()),
-            sum(entry.count for entry in entries.values()),
-            tuple(reject for entry in entries.values() for reject in entry.rejects), tuple(table.notes),
-            tuple(table.left_out), len(made), progress.bytes_read, sum(entry.bytes for entry in made.values()), seconds,
-            progress.images / max(seconds, 1e-6),
-        )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import pandas as pd
 
 from melanoma_tf import files
 from melanoma_tf.balance import balanced_bins
+from melanoma_tf.errors import UserError
 from tfrecord_tools import manifest, records, rows, sources
 from tfrecord_tools.settings import Settings
 
@@ -36,10 +37,13 @@ class Job:
         return f"{self.prefix}{number:02}-{count}.tfrec"
 
 
-def plan(images: str | os.PathLike, csv: str | os.PathLike, settings: Settings) -> Job:
-    """Reads the table and lists the images; writes nothing. Raises UserError."""
+def plan(
+    images: str | os.PathLike, csv: str | os.PathLike, settings: Settings,
+    listed: Iterable[sources.Source] | None = None,
+) -> Job:  # fmt: skip
+    """Reads the table and lists the images, unless `listed`; writes nothing. Raises UserError."""
     table = rows.read_rows(csv, settings)
-    found, without_row = sources.find_sources(images, table.image_name)
+    found, without_row = sources.find_sources(images, table.image_name, listed)
     notes = [rows.Note(name, "no_row", "there is an image of this name, but no row in the table")
              for name in without_row]  # fmt: skip
     table = dataclasses.replace(table, notes=[*table.notes, *notes])
@@ -121,6 +125,38 @@ class Summary:
 
 def _count(found: Iterable[records.Reject | rows.Note]) -> str:
     return ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in found).most_common())
+
+
+def require_tolerable(max_rejects: int | None, rejects: Sequence[records.Item | records.Reject]) -> None:
+    """Raises UserError where there are more than `max_rejects`, None for no limit; an item is one without an image."""
+    if max_rejects is None:
+        return
+    if max_rejects < 0:
+        raise UserError(f"--max_rejects is {max_rejects}; it must be 0 or more, or left out for no limit")
+    if len(rejects) <= max_rejects:
+        return
+    last = rejects[-1]
+    name, reason = (last.image_name, f"{last.code}: {last.detail}") if isinstance(last, records.Reject) else (
+        last.row.image_name, "no such file in --images")  # fmt: skip
+    raise UserError(
+        f"{len(rejects)} images cannot be used, --max_rejects={max_rejects} tolerates fewer; "
+        f"the last is {name} ({reason})"
+    )
+
+
+def summarize(
+    job: Job, out: str | os.PathLike, entries: dict[int, manifest.ShardEntry], made: Iterable[int], *, images: int,
+    bytes_read: int, seconds: float,
+) -> Summary:  # fmt: skip
+    """Args: made: numbers of the shards of this run; images, bytes_read: what it read for them; seconds: it took."""
+    made = list(made)
+    return Summary(
+        job.prefix, str(out), tuple(entry.file for entry in entries.values()),
+        sum(entry.count for entry in entries.values()),
+        tuple(reject for entry in entries.values() for reject in entry.rejects), tuple(job.table.notes),
+        tuple(job.table.left_out), len(made), bytes_read, sum(entries[number].bytes for number in made), seconds,
+        images / max(seconds, 1e-6),
+    )  # fmt: skip
 
 
 def finish(job: Job, out: Path, entries: dict[int, manifest.ShardEntry]) -> None:

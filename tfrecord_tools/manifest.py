@@ -106,10 +106,13 @@ def write_manifest(
     path: str | os.PathLike, settings: dict[str, Any], entries: dict[int, ShardEntry], **more: Any
 ) -> None:
     """Writes settings, versions, `more` and the entries by shard number; nothing in it depends on the time of day."""
+    files.write_json(path, as_json(settings, entries, **more))
+
+
+def as_json(settings: dict[str, Any], entries: dict[int, ShardEntry], **more: Any) -> dict[str, Any]:
+    """What `write_manifest` writes."""
     described = {str(number): dataclasses.asdict(entries[number]) for number in sorted(entries)}
-    files.write_json(
-        path, {"format": FORMAT, "settings": settings, "versions": versions(), **more, "shards": described}
-    )
+    return {"format": FORMAT, "settings": settings, "versions": versions(), **more, "shards": described}
 
 
 def read_finished(folder: Path, prefix: str, settings: dict[str, Any]) -> dict[int, ShardEntry]:
@@ -140,18 +143,29 @@ def _require_same(folder: Path, earlier: dict[str, Any], settings: dict[str, Any
 def require_same_versions(folder: Path, prefix: str) -> None:
     """Raises UserError where shards that stay were made by other versions than those to come, and may differ."""
     earlier = read_manifest(journal_path(folder, prefix)) or read_manifest(manifest_path(folder, prefix)) or {}
-    for name, version in versions().items():
-        before = earlier.get("versions", {}).get(name)
-        if before != version and name != "python":
-            raise UserError(
-                f"{folder} holds shards made with {name} {before}, now it is {version}, which may give other bytes; "
-                "choose another --out, or --overwrite them"
-            )
+    before = earlier.get("versions", {})
+    if name := other_version(before):
+        raise UserError(
+            f"{folder} holds shards made with {name} {before.get(name)}, now it is {versions()[name]}, which may give "
+            "other bytes; choose another --out, or --overwrite them"
+        )
+
+
+def other_version(before: dict[str, str]) -> str | None:
+    """The first of `versions` that was another one and may have changed bytes; None where none was."""
+    return next(
+        (name for name, version in versions().items() if name != "python" and before.get(name) != version), None
+    )
 
 
 def is_intact(folder: Path, entry: ShardEntry, sources: str) -> bool:
     """Whether the shard of an earlier run is there, unchanged, and would come out the same."""
     path = folder / entry.file
-    if entry.sources != sources or any(reject.code in RETRIED_CODES for reject in entry.rejects):
+    if not is_current(entry, sources):
         return False
     return path.is_file() and path.stat().st_size == entry.bytes and sha256_of_file(path) == entry.sha256
+
+
+def is_current(entry: ShardEntry, sources: str) -> bool:
+    """Whether the shard would be made of the same `sources` (see `fingerprint`), with nothing to try again."""
+    return entry.sources == sources and not any(reject.code in RETRIED_CODES for reject in entry.rejects)

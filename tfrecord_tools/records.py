@@ -86,12 +86,13 @@ def convert_one(source: bytes, row: Row, making: Making) -> Record | Reject:
 
 def make_outcomes(chunk: Chunk) -> list[Outcome]:
     """Reads and converts every item of a chunk; runs in a worker process."""
-    return [_make_outcome(item, chunk.making) for item in chunk.items]
+    return [make_outcome(item, chunk.making) for item in chunk.items]
 
 
-def _make_outcome(item: Item, making: Making) -> Outcome:
+def make_outcome(item: Item, making: Making, read: Callable[[sources.Source], bytes] = sources.read_source) -> Outcome:
+    """Reads and converts one item. Args: read: as `sources.read_source`."""
     try:
-        source = sources.read_source(item.source)
+        source = read(item.source)
     except RejectError as error:
         return Outcome(Reject(item.row.image_name, error.code, error.detail), item.source.size)
     return Outcome(convert_one(source, item.row, making), len(source))

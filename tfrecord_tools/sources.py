@@ -35,16 +35,22 @@ class Source:
         return os.path.basename(self.member or self.path or "")
 
 
-def find_sources(images: str | os.PathLike, image_names: Iterable[str]) -> tuple[list[Source], list[str]]:
+def find_sources(
+    images: str | os.PathLike, image_names: Iterable[str], listed: Iterable[Source] | None = None
+) -> tuple[list[Source], list[str]]:
     """One `Source` per name, in the order of the names, and the names of images that are there but not asked for.
 
     Paths come from the listing alone, so that a name such as `../x` can never lead out of it.
 
-    Args: images: a folder; a `.zip`; or a text file with one path a line, relative ones from where the file lies.
+    Args:
+      images: a folder; a `.zip`; or a text file with one path a line, relative ones from where the file lies.
+      listed: what is there, where that is known already.
+
     Raises: UserError when it cannot be listed or holds none of the images.
     """
     listing: dict[tuple[str, str], Source] = {}
-    for source in sorted(_list_images(images), key=lambda source: source.file_name, reverse=True):
+    present = _list_images(images) if listed is None else listed
+    for source in sorted(present, key=lambda source: source.file_name, reverse=True):
         extension = os.path.splitext(source.file_name)[1].lower()
         listing[source.image_name, extension] = source  # of x.JPG and x.jpg always the same one
     names = list(image_names)

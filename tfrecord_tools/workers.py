@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -108,6 +109,8 @@ def _run_alone(function: Callable, argument: Any) -> Any:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone decides
+    # Decoders in C write complaints of their own, some of which quote the file; what went wrong comes back as a result.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -6,11 +6,13 @@ uint32 masked CRC-32C of the data; little endian.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -59,11 +61,7 @@ def read_records(path: str | os.PathLike, *, check_data: bool = True) -> Iterato
 
     Raises: DamagedShard at the first bad record.
     """
-    try:
-        file = files.open_read(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    with file:
+    with open_shard(path) as file:
         offset = number = 0
         while header := file.read(HEADER_BYTES):
             data = _read_frame(file, header, check_data, f"{path}: record {number} at byte {offset}")
@@ -72,17 +70,47 @@ def read_records(path: str | os.PathLike, *, check_data: bool = True) -> Iterato
             number += 1
 
 
-def _read_frame(file, header: bytes, check_data: bool, where: str) -> bytes:
+@contextlib.contextmanager
+def open_shard(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """An opened local or remote shard. Raises UserError that names it when it cannot be opened or read."""
+    try:
+        with files.open_read(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_record_at(file: BinaryIO, offset: int, path: str | os.PathLike) -> bytes:
+    """Data of the record at `offset` bytes of an opened shard. Raises DamagedShard, which names `path`."""
+    file.seek(offset)
+    return _read_frame(file, file.read(HEADER_BYTES), True, f"{path}: the record at byte {offset}")
+
+
+def parse_length(header: bytes) -> int | None:
+    """Length in bytes of the data behind a header of HEADER_BYTES; None where it is cut or its checksum fails."""
+    if len(header) < HEADER_BYTES:
+        return None
+    length_bytes, checksum = header[: _LENGTH.size], header[_LENGTH.size :]
+    length = _LENGTH.unpack(length_bytes)[0]
+    fits = masked_crc(length_bytes) == _CHECKSUM.unpack(checksum)[0] and length <= MAX_RECORD_BYTES
+    return length if fits else None
+
+
+def is_intact(data: bytes, footer: bytes) -> bool:
+    """Whether the checksum behind a record, FOOTER_BYTES of it, is that of its data."""
+    return masked_crc(data) == _CHECKSUM.unpack(footer)[0]
+
+
+def _read_frame(file: BinaryIO, header: bytes, check_data: bool, where: str) -> bytes:
     if len(header) < HEADER_BYTES:
         raise DamagedShard(f"{where} is cut: the file ends before it does; copy or make the file again")
-    length_bytes, length_crc = header[: _LENGTH.size], _CHECKSUM.unpack(header[_LENGTH.size :])[0]
-    length = _LENGTH.unpack(length_bytes)[0]
-    if masked_crc(length_bytes) != length_crc or length > MAX_RECORD_BYTES:
+    length = parse_length(header)
+    if length is None:
         raise DamagedShard(f"{where} is damaged (checksum of its length) or no TFRecord; copy or make the file again")
     data, footer = file.read(length), file.read(FOOTER_BYTES)
     if len(data) < length or len(footer) < FOOTER_BYTES:
         raise DamagedShard(f"{where} is cut: the file ends before it does; copy or make the file again")
-    if check_data and masked_crc(data) != _CHECKSUM.unpack(footer)[0]:
+    if check_data and not is_intact(data, footer):
         raise DamagedShard(f"{where} is damaged (checksum of its data); copy or make the file again")
     return data
 

@@ -9,7 +9,9 @@ train.notes.csv where cells are odd, and train.manifest.json last. A second call
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from melanoma_tf import errors, schema
@@ -46,22 +48,22 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 
 def main(flag_values: CommandFlags) -> int:
-    try:
-        summary = _convert(flag_values)
-    except KeyboardInterrupt as error:
-        raise errors.Interrupted("interrupted; whole shards are kept, the same command makes the others") from error
-    print(json.dumps(summary.as_json()) if flag_values.json else "\n".join(summary.lines()))
-    return errors.EXIT_REJECTS if summary.rejects else errors.EXIT_DONE
+    return run(flag_values, partial(convert, workers=flag_values.workers))
 
 
-def _convert(fv: CommandFlags) -> Summary:
+def run(fv: CommandFlags, conversion: Callable[..., Summary]) -> int:
+    """Calls `conversion` as `convert` is called, and tells what it did; the exit code."""
     given: dict[str, Any] = {field.name: fv[field.name].value for field in fields(Settings) if field.name in fv}
     given |= {
         "frame": None if fv.frame == NONE else fv.frame,
         "salt": read_salt(fv.salt_file) if fv.salt_file else None,
     }
-    settings = Settings(**given)
     max_rejects = None if fv.max_rejects == NONE else fv.max_rejects
-    return convert(
-        fv.images, fv.csv, fv.out, settings, workers=fv.workers, max_rejects=max_rejects, overwrite=fv.overwrite
-    )
+    try:
+        summary = conversion(
+            fv.images, fv.csv, fv.out, Settings(**given), max_rejects=max_rejects, overwrite=fv.overwrite
+        )
+    except KeyboardInterrupt as error:
+        raise errors.Interrupted("interrupted; whole shards are kept, the same command makes the others") from error
+    print(json.dumps(summary.as_json()) if fv.json else "\n".join(summary.lines()))
+    return errors.EXIT_REJECTS if summary.rejects else errors.EXIT_DONE
