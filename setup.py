@@ -20,11 +20,16 @@ EXTRAS = {
         "tensorflow-addons==0.23.0; python_version < '3.12'",
         "efficientnet==1.1.1",
     ],
-    "dicom": ["pydicom>=2.4"],
+    # One decoder a syntax, all with permissive licences: CharLS, OpenJPEG, GDCM for JPEG of more than 8 bits,
+    # libjpeg-turbo 3 for lossless JPEG of 8.
+    "dicom": ["pydicom>=3", "pyjpegls>=1.4", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24", "simplejpeg>=1.9"],
     "plots": ["matplotlib>=3.7"],
+    "beam": ["apache-beam>=2.69"],  # the first one for Python 3.13; with [gcp] of its own for Dataflow and gs://
+    # pylibjpeg-libjpeg is under the GPL; the tests alone ask it for a second opinion.
     "dev": [
         "hypothesis>=6", "ipykernel>=6", "jupytext>=1.16", "mypy>=1.10", "nbclient>=0.10",
-        "opencv-python-headless>=4.8", "pandas-stubs", "pytest>=8", "pytest-cov>=5", "ruff>=0.6", "types-protobuf",
+        "opencv-python-headless>=4.8", "pandas-stubs", "pylibjpeg-libjpeg>=2.2", "pytest>=8", "pytest-cov>=5",
+        "ruff>=0.6", "types-protobuf",
     ],
 }  # fmt: skip
 
@@ -39,7 +44,7 @@ setup(
     packages=find_packages(include=["melanoma_tf", "melanoma_tf.*", "tfrecord_tools", "tfrecord_tools.*"]),
     install_requires=[
         "absl-py>=1.4", "google-crc32c>=1.5", "numpy>=1.23", "pandas>=1.5", "pillow>=9.5", "protobuf>=4.22",
-        "scikit-learn>=1.2", "scipy>=1.9",
+        "scikit-learn>=1.2", "scipy>=1.9", "simplejpeg>=1.9",
     ],
     extras_require=EXTRAS,
     entry_points={

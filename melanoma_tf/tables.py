@@ -34,6 +34,8 @@ def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFra
         with files.open_read(path) as file:
             content = file.read()
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        if "\0" in content.decode(encoding):  # which versions of pandas read differently
+            raise UserError(f"{path} is not a CSV table: it holds NUL characters")
         table = pd.read_csv(io.BytesIO(content), encoding=encoding, **options)
     except FileNotFoundError as error:
         raise UserError(f"no table at {path}: expected a CSV file") from error

@@ -37,6 +37,7 @@ def test_absent_metadata_become_empty_and_patients_fall_back_on_names(tmp_path):
         ("image_name\na\n", "no column 'target'; it has: image_name"),
         ("name,target\na,0\n", "no column 'image_name'"),
         ("image_name,target\n", "has no rows"),
+        ("image_name,target\na\0b,0\n", "holds NUL characters"),
         ("image_name,target\na,0\nb,1\na,0\n", "names a more than once"),
         ("image_name,target\na,0\na ,1\n", "names a more than once"),
         ("image_name,target\na,0\n,1\n", "line 3: empty image_name"),

@@ -35,8 +35,8 @@ def define_flags(flag_values: CommandFlags) -> None:
     integer_flag(flag_values, "quality", 95, "of the JPEG, 1-100; from 90 on with full chroma (4:4:4)")
     integer_flag(flag_values, "shards", 16, "number of shards")
     boolean_flag(flag_values, "group_by_patient", "keep a patient in one shard; images, melanoma and patients balanced")
-    choice_flag(flag_values, "dialect", "ours", schema.DIALECTS, "fields of the records: ours (with original size), official, "
-                "or remade (integer codes for patient, sex, age, site, diagnosis)")  # fmt: skip
+    choice_flag(flag_values, "dialect", "ours", schema.DIALECTS, "fields of the records: ours (with original size), "
+                "official, or remade (integer codes for patient, sex, age, site, diagnosis)")  # fmt: skip
     choice_flag(flag_values, "prefix", None, PREFIXES, "name of the set; without, train when the table has a target")
     integer_flag(flag_values, "frame", NONE, "of DICOM files with several frames the one to take, from 0; -1: refuse")
     boolean_flag(flag_values, "allow_burned_in", "take DICOM files that say that text is burned into the picture")
