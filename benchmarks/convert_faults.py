@@ -4,8 +4,8 @@
 
 From the root of a checkout, about five minutes on 2 cores. Prints one JSON object last. `identical` of `kills` reruns
 gave the very files of an undisturbed run; of `flips` single flipped bits `lost_one` cost one record of fifty, named,
-and no other; of `catalogue` bad files `silent` were converted without a word and `unnamed` rejected for a reason that is
-not theirs; `planted_found` of `planted` names of people in DICOM headers were seen in outputs and logs; `full_disk`
+and no other; of `catalogue` bad files `silent` were converted without a word and `unnamed` rejected for a reason that
+is not theirs; `planted_found` of `planted` names of people in DICOM headers were seen in outputs and logs; `full_disk`
 tells whether a disk that filled up cost one line and nothing else.
 """
 
