@@ -132,12 +132,12 @@ def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _decoded(content: bytes | np.ndarray, rendering: Rendering) -> tuple[np.ndarray, tuple[int, int], int]:
-    """uint8[h,w,3] pixels, (width, height) of the original, and the scale of the pixels in eighths."""
+    """uint8[h,w,3] or [h,w,4] pixels, (width, height) of the original, and the scale of the pixels in eighths."""
     if isinstance(content, bytes) and content.startswith(jpeg.START):
         header = jpeg.read_header(content)
         size = header.width, header.height
         eighths = _eighths(size, rendering)
-        return jpeg.decode(content, header, eighths), size, eighths
+        return jpeg.decode(content, header, eighths, spare_byte=rendering.size > 0), size, eighths
     pixels = _decode_png(content) if isinstance(content, bytes) else content
     return pixels, (pixels.shape[1], pixels.shape[0]), 8
 
@@ -154,11 +154,14 @@ def _fitted(pixels: np.ndarray, size: tuple[int, int], eighths: int, rendering: 
     """The wanted region of the picture at its final size, but not padded yet, nor turned."""
     # The picture may end inside the last pixel.
     left, top, right, bottom = _region(size[0] * eighths / 8, size[1] * eighths / 8, rendering.fit)
-    x, y = int(left), int(top)
-    image = Image.fromarray(pixels[y : math.ceil(bottom), x : math.ceil(right)])  # a copy, so of no more than needed
     target = _target_size(size, rendering)
     reduction = min((right - left) / target[0], (bottom - top) / target[1])
     kind = Image.Resampling.HAMMING if reduction >= HAMMING_REDUCTION else Image.Resampling.BICUBIC
+    if pixels.shape[2] == 4:  # taken as it lies: a copy of the pixels costs a sixth of the whole rendering
+        image = Image.frombuffer("RGBX", pixels.shape[1::-1], pixels, "raw", "RGBX", 0, 1)
+        return np.ascontiguousarray(np.asarray(image.resize(target, kind, (left, top, right, bottom)))[..., :3])
+    x, y = int(left), int(top)
+    image = Image.fromarray(pixels[y : math.ceil(bottom), x : math.ceil(right)])  # a copy, so of no more than needed
     return np.asarray(image.resize(target, kind, (left - x, top - y, right - x, bottom - y)))
 
 

@@ -121,15 +121,15 @@ def _require_all_scans(jpeg: bytes, names: bytes, progressive: bool) -> None:
     raise RejectError("truncated", "it ends before the last of its scans")
 
 
-def decode(jpeg: bytes, header: Header, eighths: int = 8) -> np.ndarray:
+def decode(jpeg: bytes, header: Header, eighths: int = 8, *, spare_byte: bool = False) -> np.ndarray:
     """Decodes a whole JPEG, at M/8 of its size in the DCT domain; the last row and column may be covered in part.
 
-    Args: header: of `read_header`; eighths: M, 1-8.
-    Returns: uint8[ceil(H*M/8), ceil(W*M/8), 3] RGB.
+    Args: header: of `read_header`; eighths: M, 1-8; spare_byte: give each pixel a fourth byte, which Pillow wants.
+    Returns: uint8[ceil(H*M/8), ceil(W*M/8), 3] RGB, or [..., 4] RGBX except for CMYK.
     Raises: RejectError with code truncated, undecodable or unsupported.
     """
     options = {
-        "colorspace": "CMYK" if header.components == CMYK else "RGB",
+        "colorspace": "CMYK" if header.components == CMYK else "RGBX" if spare_byte else "RGB",
         "min_width": -(-header.width * eighths // 8),
         "min_height": -(-header.height * eighths // 8),
         # Colour stored at half the width is repeated, not blended: the resize that follows blends enough.
