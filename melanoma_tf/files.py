@@ -22,7 +22,7 @@ def open_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     file, is there. Raises UserError when the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
             yield file

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from melanoma_tf import errors, schema
+from melanoma_tf import errors, files, schema
 from melanoma_tf.data import shards
 from tfrecord_tools import __main__ as program
 from tfrecord_tools import images, records
@@ -372,6 +372,22 @@ def test_a_repair_that_is_cut_anywhere_continues(folder, monkeypatch, moment: in
         monkeypatch.setattr(os, function, counted)
     assert run_convert(monkeypatch, folder) == errors.EXIT_INTERRUPTED
     changes.extend([()] * 1000)
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_what_a_kill_leaves_of_any_file_is_cleared(folder, monkeypatch) -> None:
+    """Half-written files get their names from `files.open_whole`; every one of them must be found again."""
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
+    out = folder / "out"
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    with monkeypatch.context() as patched:  # as if killed before each renaming
+        patched.setattr(os, "replace", lambda source, target: None)
+        patched.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        for name in (*whole, ".train.progress.json", "train00.building"):
+            files.write_whole(out / name, b"half")
+    (out / "train00-7.tfrec").unlink()
+    assert len(list(out.iterdir())) > len(whole) + 5
     assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
     assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
