@@ -105,7 +105,7 @@ def flip_bits(folder: Path) -> dict[str, int]:
         damaged = bytearray(whole)
         damaged[offset + byte] ^= 1 << (number % 8)
         path.write_bytes(damaged)
-        out = source / "out"
+        out = folder / "salvaged"  # apart from the source, as salvage demands
         done = run([sys.executable, "-m", "tfrecord_tools", "salvage", f"--data_dir={source}", f"--out={out}"])
         names = {schema.decode_record(data)["image_name"] for file in out.glob("*.tfrec")
                  for _, data in shards.read_records(file)}  # fmt: skip

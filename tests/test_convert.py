@@ -386,6 +386,8 @@ def test_what_a_kill_leaves_of_any_file_is_cleared(folder, monkeypatch) -> None:
         patched.setattr(Path, "unlink", lambda path, missing_ok=False: None)
         for name in (*whole, ".train.progress.json", "train00.building"):
             files.write_whole(out / name, b"half")
+    for path in out.glob("*.part"):
+        path.rename(path.with_name(path.name.replace(str(os.getpid()), "1")))
     (out / "train00-7.tfrec").unlink()
     assert len(list(out.iterdir())) > len(whole) + 5
     assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
