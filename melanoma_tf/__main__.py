@@ -5,7 +5,8 @@ import sys
 from melanoma_tf import command_line
 
 COMMANDS = {
-    name: f"melanoma_tf.commands.{name}" for name in ("demo", "folds", "train", "predict", "blend", "submit", "report")
+    name: f"melanoma_tf.commands.{name}"
+    for name in ("demo", "folds", "show_augment", "train", "predict", "blend", "submit", "report")
 }
 
 
