@@ -52,9 +52,6 @@ class AugmentConfig:
     ruler: float = 0.0
     ink: float = 0.0
     vignette: float = 0.0
-    cutout: float = 0.0
-    coarse_dropout: float = 0.0
-    grid_mask: float = 0.0
     color_constancy: float = 0.0
     gamma: float = 0.0
     equalize: float = 0.0
@@ -64,6 +61,9 @@ class AugmentConfig:
     sharpen: float = 0.0
     gaussian_noise: float = 0.0
     blockiness: float = 0.0
+    cutout: float = 0.0
+    coarse_dropout: float = 0.0
+    grid_mask: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     randaugment_n: int = 0

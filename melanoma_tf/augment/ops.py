@@ -34,7 +34,8 @@ def _pixel(sample, apply) -> Op:
     return Op("pixel", sample, apart)
 
 
-# In the order in which they act on the image; the keys are the fields of `AugmentConfig`.
+# In the order in which they act on the image, erasing last, as no camera blurs or grains a hole; the keys are the fields
+# of `AugmentConfig`.
 OPS: dict[str, Op] = {
     "elastic": _displacement(displacement.sample_elastic, displacement.move_elastic),
     "grid": _displacement(displacement.sample_grid, displacement.move_grid),
@@ -55,9 +56,6 @@ OPS: dict[str, Op] = {
     "ruler": Op("pixel", artifacts.sample_ruler, artifacts.draw_ruler),
     "ink": Op("pixel", artifacts.sample_ink, artifacts.draw_ink),
     "vignette": Op("pixel", artifacts.sample_vignette, artifacts.draw_vignette),
-    "cutout": Op("pixel", erase.sample_cutout, erase.erase_rectangles),
-    "coarse_dropout": Op("pixel", erase.sample_coarse_dropout, erase.erase_rectangles),
-    "grid_mask": Op("pixel", erase.sample_grid_mask, erase.erase_grid),
     "color_constancy": _pixel(sample_amount, tone.color_constancy),
     "gamma": _pixel(tone.sample_gamma, tone.gamma),
     "equalize": _pixel(sample_amount, tone.equalize),
@@ -67,4 +65,7 @@ OPS: dict[str, Op] = {
     "sharpen": _pixel(sample_amount, filters.sharpen),
     "gaussian_noise": _pixel(noise.sample_gaussian_noise, noise.gaussian_noise),
     "blockiness": _pixel(noise.sample_blockiness, noise.blockiness),
+    "cutout": Op("pixel", erase.sample_cutout, erase.erase_rectangles),
+    "coarse_dropout": Op("pixel", erase.sample_coarse_dropout, erase.erase_rectangles),
+    "grid_mask": Op("pixel", erase.sample_grid_mask, erase.erase_grid),
 }
