@@ -34,8 +34,8 @@ def _pixel(sample, apply) -> Op:
     return Op("pixel", sample, apart)
 
 
-# In the order in which they act on the image, erasing last, as no camera blurs or grains a hole; the keys are the fields
-# of `AugmentConfig`.
+# In the order in which they act on the image; erasing last, as no camera blurs or grains a hole. The keys are the
+# fields of `AugmentConfig`.
 OPS: dict[str, Op] = {
     "elastic": _displacement(displacement.sample_elastic, displacement.move_elastic),
     "grid": _displacement(displacement.sample_grid, displacement.move_grid),
