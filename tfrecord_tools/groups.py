@@ -93,19 +93,21 @@ def join_table(facts: list[RecordFacts], path: str) -> list[RecordFacts]:
     tables.require_columns(table, ("image_name",), path)
     table.index = pd.Index(tables.clean_names(table, path))
     table = table.reindex([one.image_name for one in facts])
-    target, patient, diagnosis = (
-        table[column].tolist() if column in table else [None] * len(facts)
-        for column in (schema.TARGET, schema.PATIENT, schema.DIAGNOSIS)
-    )
+    target = pd.to_numeric(_column(table, schema.TARGET), errors="coerce").tolist()
+    patient, diagnosis = (_column(table, column).tolist() for column in (schema.PATIENT, schema.DIAGNOSIS))
     return [
         replace(
             one,
-            target=_known(pd.to_numeric(target[row], errors="coerce")) if one.target is None else one.target,
+            target=_known(target[row]) if one.target is None else one.target,
             patient=one.patient or _text(patient[row]),
             diagnosis=_text(diagnosis[row]) or one.diagnosis,
         )
         for row, one in enumerate(facts)
     ]
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name] if name in table else pd.Series(None, index=table.index, dtype=object)
 
 
 def _known(value: Any) -> int | None:
