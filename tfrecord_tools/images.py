@@ -158,7 +158,7 @@ def _fitted(pixels: np.ndarray, size: tuple[int, int], eighths: int, rendering: 
     reduction = min((right - left) / target[0], (bottom - top) / target[1])
     kind = Image.Resampling.HAMMING if reduction >= HAMMING_REDUCTION else Image.Resampling.BICUBIC
     if pixels.shape[2] == 4:  # taken as it lies: a copy of the pixels costs a sixth of the whole rendering
-        image = Image.frombuffer("RGBX", pixels.shape[1::-1], pixels, "raw", "RGBX", 0, 1)
+        image = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)
         return np.ascontiguousarray(np.asarray(image.resize(target, kind, (left, top, right, bottom)))[..., :3])
     x, y = int(left), int(top)
     image = Image.fromarray(pixels[y : math.ceil(bottom), x : math.ceil(right)])  # a copy, so of no more than needed
