@@ -72,10 +72,10 @@ def predict(images: ImageSet, image_size: int, batch_size: int) -> Predictions:
     strategy = make_strategy()
     with strategy.scope():
         model = build_model(ModelConfig(backbone="tiny"), image_size)
-    step = build_predict_step(strategy, model, 1)
+    step = build_predict_step(strategy, model, None)
     dataset = eval_dataset(images, np.arange(len(images)), image_size=image_size, batch_size=batch_size)
     progress = Progress("reading and predicting", len(images))
-    return Predictions(images.names, predict_rows(strategy, step, dataset, len(images), progress.update))
+    return Predictions(images.names, predict_rows(step, dataset, len(images), progress.update))
 
 
 def submit(predictions: Predictions, sample_csv: str, path: Path) -> int:

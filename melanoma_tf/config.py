@@ -14,14 +14,28 @@ from melanoma_tf.errors import UserError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Input.
+    """Input; see docs/input.md.
 
     image_size: side in pixels of what the model sees. shuffle_memory_mb: size of the shuffle buffer of encoded records;
     everything is shuffled at once where the set fits.
+    crop: 0, or the share of both sides that is kept, at random places in training, central in prediction.
+    melanoma_repeat: how often a melanoma comes in an epoch. source_weights: the same for images of a source, by the
+    table's column `source`: `isic2019=0.5,ham=2`; fractions take turns.
+    cache: decode once and keep the images in `memory`, on `disk`, or not (`none`); `auto`: in memory where they fit,
+    else on disk where cache_dir names a folder that holds them. Nothing but speed depends on it. cache_memory_mb: what
+    memory may take, 0 = half of what is free. cache_dir: folder of the file, without it the run's own.
+    salvage: lose damaged records instead of refusing their shard.
     """
 
     image_size: int = 256
     shuffle_memory_mb: int = 1024
+    crop: float = 0.0
+    melanoma_repeat: float = 1.0
+    source_weights: str = ""
+    cache: str = "auto"
+    cache_memory_mb: int = 0
+    cache_dir: str = ""
+    salvage: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +228,9 @@ def from_json(text: str, source: str = "config.json") -> Config:
 RANGES: dict[str, tuple[float, float]] = {
     "data.image_size": (8, 4096),
     "data.shuffle_memory_mb": (1, 1 << 20),
+    "data.crop": (0, 1),
+    "data.melanoma_repeat": (0, 1000),
+    "data.cache_memory_mb": (0, 1 << 24),
     "augment.randaugment_n": (0, 20),
     "model.dropout": (0, 0.99),
     "model.drop_connect": (0, 0.99),
@@ -230,6 +247,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "predict.batch_size": (1, 1 << 16),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "data.cache": ("auto", "memory", "disk", "none"),
     "augment.interpolation": ("bilinear", "bicubic"),
     "augment.border": ("reflect", "edge", "constant"),
     "model.topology": ("keras", "torchvision"),
@@ -253,6 +271,8 @@ def check(config: Config) -> Config:
             raise UserError(f"{key} is {value}; valid is {low} to {high}")
         if key in CHOICES and value not in CHOICES[key]:
             raise UserError(f"{key} is {value!r}; valid: {', '.join(map(str, CHOICES[key]))}")
+    if config.data.crop and config.data.cache in ("memory", "disk"):
+        raise UserError(f"data.cache is {config.data.cache!r}; with data.crop every draw is decoded anew: give none")
     valid = VIEW_COUNTS[config.predict.view_kind]
     if config.predict.views not in valid:
         shown = ", ".join(map(str, valid)) if len(valid) < 10 else f"{valid[0]} to {valid[-1]}"

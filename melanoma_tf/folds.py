@@ -101,11 +101,12 @@ def _sidecar(path: str | os.PathLike) -> Path:
     return Path(path).with_suffix(".json")
 
 
-def read_folds(path: str | os.PathLike, table: pd.DataFrame) -> np.ndarray:
+def read_folds(path: str | os.PathLike, table: pd.DataFrame, *, partial: bool = False) -> np.ndarray:
     """The fold of every image of `table`, int16[N]; -1 for images that are never used.
 
     Takes our own files and tables with a column `tfrecord` in place of `fold` (the well-known split, where -1 marks
-    dropped duplicates). The hash is checked where the `.json` of `write_folds` is there.
+    dropped duplicates). The hash is checked where the `.json` of `write_folds` is there. partial: whether the table may
+    lack images of the file, as one does whose damaged records were lost.
 
     Raises: UserError naming the image that is missing, extra or doubled, or has no whole number as fold.
     """
@@ -121,7 +122,7 @@ def read_folds(path: str | os.PathLike, table: pd.DataFrame) -> np.ndarray:
         raise UserError(f"{path} has no fold for {missing[0]} ({len(missing)} of {len(table)} images are missing)")
     numbers = _fold_numbers(given[column], names, path)
     extra = np.delete(names, position)[np.delete(numbers, position) != UNUSED]
-    if len(extra):
+    if len(extra) and not partial:
         raise UserError(f"{path} names {extra[0]}, which is not in the table ({len(extra)} extra images)")
     return numbers[position]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -33,20 +33,16 @@ def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, con
 
 
 def predict_rows(
-    strategy: tf.distribute.Strategy,
-    step: Callable,
-    dataset: tf.data.Dataset,
-    count: int,
-    on_batch: Callable | None = None,
+    step: Callable, batches: Iterable[dict], count: int, on_batch: Callable[[int], None] | None = None
 ) -> np.ndarray:
     """Probability of each row of the table, float64[count]; NaN where the data set had no image of the row.
 
-    Args: step: from `build_predict_step`. dataset: from `eval_dataset`; its padding (row -1) is left out.
+    Args: step: from `build_predict_step`. batches: of `eval_dataset`, `distributed`; padding (row -1) is left out.
       on_batch: called with the number of images done.
     """
     result = np.full(count, np.nan)
     done = 0
-    for batch in strategy.experimental_distribute_dataset(dataset):
+    for batch in batches:
         rows, probability = (value.numpy() for value in step(batch))
         result[rows[rows >= 0]] = probability[rows >= 0]
         done += int((rows >= 0).sum())

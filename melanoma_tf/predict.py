@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from melanoma_tf import config as configuration
 from melanoma_tf.config import Config
+from melanoma_tf.data.faults import named_faults
 from melanoma_tf.data.image_set import ImageSet
-from melanoma_tf.data.pipeline import eval_dataset
+from melanoma_tf.data.pipeline import distributed, eval_dataset
 from melanoma_tf.distribute import make_strategy
 from melanoma_tf.errors import UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
@@ -65,9 +66,13 @@ def predict(
         config = configuration.override(config, [f"predict.views={views}"])
     strategy = strategy or make_strategy()
     rows = np.arange(len(images))
-    dataset = eval_dataset(
-        images, rows, image_size=config.data.image_size, batch_size=batch_size or config.predict.batch_size
-    )
+    batches = distributed(
+        strategy,
+        lambda share: eval_dataset(
+            images, rows, image_size=config.data.image_size, batch_size=batch_size or config.predict.batch_size,
+            crop=config.data.crop, share=share,
+        ),
+    )  # fmt: skip
     members = []
     for folder in fold_folders(run):
         keras.backend.clear_session()
@@ -75,6 +80,7 @@ def predict(
             model = load_fold_model(folder, config)
         step = build_predict_step(strategy, model, config)
         progress = Progress(f"{folder.name}  predicting", len(rows))
-        members.append(predict_rows(strategy, step, dataset, len(rows), progress.update))
+        with named_faults(images):
+            members.append(predict_rows(step, batches, len(rows), progress.update))
     target = images.target if images.has_target else None
     return Predictions(images.names, np.mean(members, axis=0), target)

@@ -127,3 +127,34 @@ def test_every_dialect_is_read(competition):
     images = plain(competition, table_path, "train", target=True)
     batch = train_batches(images, np.arange(48))[0]
     assert batch["target"][:, 0].tolist() == table["target"].to_numpy()[batch["row"]].tolist()
+
+
+@pytest.mark.parametrize(("pipelines", "replicas"), [(2, 2), (2, 4), (4, 4)])
+@pytest.mark.parametrize("count", [5, 8, 43])
+def test_the_hosts_parts_make_the_global_batches(images, pipelines, replicas, count):
+    """Each replica's batch, taken in the order of hosts and replicas, is a piece of what one host would read."""
+    from melanoma_tf.data.pipeline import Share, eval_dataset, train_dataset
+
+    rows, options = np.arange(count), {"image_size": SIZE, "batch_size": 8}
+
+    def train(share):
+        return train_dataset(images, np.arange(48), **options, seed=1, epoch=0, start_step=1, share=share)
+
+    for make in (train, lambda share: eval_dataset(images, rows, **options, share=share)):
+        whole = list(make(Share()).as_numpy_iterator())
+        shares = [Share(pipeline, pipelines, replicas) for pipeline in range(pipelines)]
+        parts = [list(make(share).as_numpy_iterator()) for share in shares]
+        of_host = replicas // pipelines
+        assert [len(part) for part in parts] == [len(whole) * of_host] * pipelines  # equal steps everywhere
+        for step, batch in enumerate(whole):
+            pieces = [piece for part in parts for piece in part[step * of_host : (step + 1) * of_host]]
+            _require_same_rows(pieces, batch)
+
+
+def _require_same_rows(pieces, batch):
+    """The same rows with the same pixels; padding may sit elsewhere in the last batch."""
+    rows, pixels = (np.concatenate([piece[key] for piece in pieces]) for key in ("row", "image"))
+    real = batch["row"] >= 0
+    np.testing.assert_array_equal(rows[rows >= 0], batch["row"][real])
+    np.testing.assert_array_equal(pixels[rows >= 0], batch["image"][real])
+    assert len(rows) == len(batch["row"])

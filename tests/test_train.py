@@ -124,8 +124,10 @@ def test_sigterm_saves_and_says_that_it_can_go_on(competition_original, finished
     assert process.returncode == 75
     assert "the same command continues" in err.splitlines()[-1]
     assert list((run / "fold_0" / "checkpoint").glob("*.index"))
-    # how often to save decides nothing about the result and may be another
-    assert subprocess.run([*command, "--set=train.checkpoint_minutes=1"], capture_output=True).returncode == 0
+    # how often to save and where images are held decide nothing about the result and may be others
+    more = ["--set=train.checkpoint_minutes=1", "--cache=disk"]
+    assert subprocess.run([*command, *more], capture_output=True).returncode == 0
+    assert list((run / "cache").glob("decoded-32px-*.uint8"))
     assert contents(run) == contents(finished_run)
 
 
@@ -150,7 +152,8 @@ def test_predict_repeats_what_training_predicted(finished_run, competition_origi
 
 
 def test_two_replicas_train_like_one(competition_original, tmp_path):
-    """Losses on one device and on two logical ones; BatchNormalization sees half a batch, so it is frozen here."""
+    """Losses on one device and on two logical ones, there from images that are held decoded; BatchNormalization sees
+    half a batch, so it is frozen here."""
     code = f"""
 import sys, numpy as np, tensorflow as tf
 from pathlib import Path
@@ -170,8 +173,9 @@ print(losses_of(Path({str(competition_original)!r}), "mirrored" if sys.argv[1] =
 
 def losses_of(competition: Path, strategy_name: str) -> list[float]:
     from melanoma_tf import config, distribute
+    from melanoma_tf.data.cache import hold_decoded
     from melanoma_tf.data.image_set import load_image_set
-    from melanoma_tf.data.pipeline import train_dataset
+    from melanoma_tf.data.pipeline import distributed, train_dataset
     from melanoma_tf.keras_compat import keras
     from melanoma_tf.models import build_model
     from melanoma_tf.models.pretrained import flat_layers
@@ -192,8 +196,10 @@ def losses_of(competition: Path, strategy_name: str) -> list[float]:
         optimizer.build(model.trainable_variables)
     step = build_train_step(strategy, model, optimizer, recipe)
     images = load_image_set(competition, competition / "train.csv", "train", target=True)
-    dataset = train_dataset(images, np.arange(48), image_size=32, batch_size=8, seed=1, epoch=0)
-    batches = strategy.experimental_distribute_dataset(dataset)
+    if strategy_name == "mirrored":
+        hold_decoded(images, 32, config.DataConfig(cache="memory"), competition)
+    options = {"image_size": 32, "batch_size": 8, "seed": 1, "epoch": 0}
+    batches = distributed(strategy, lambda share: train_dataset(images, np.arange(48), **options, share=share))
     return [
         float(step(batch, tf.constant(step_seed(1, "0", number)), tf.constant(0.01)))
         for number, batch in enumerate(batches)

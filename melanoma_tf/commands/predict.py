@@ -17,6 +17,7 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "prefix", "test", "which shards: PREFIX*.tfrec")
     text_flag(flag_values, "csv", "", "table of the images; without, DATA_DIR/PREFIX.csv")
     integer_flag(flag_values, "views", 0, "test-time views, of the recipe's kind; 0: as many as in the recipe")
+    boolean_flag(flag_values, "salvage", "lose damaged records instead of refusing their shard")
     text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
     text_flag(flag_values, "tpu", "local", "name or address of the TPU")
     boolean_flag(flag_values, "overwrite", "replace an existing --out")
@@ -34,7 +35,7 @@ def main(flag_values: CommandFlags) -> None:
 
     distribute.make_deterministic()
     csv = flag_values.csv or os.path.join(flag_values.data_dir, f"{flag_values.prefix}.csv")
-    images = load_image_set(flag_values.data_dir, csv, flag_values.prefix, target=False)
+    images = load_image_set(flag_values.data_dir, csv, flag_values.prefix, target=False, salvage=flag_values.salvage)
     strategy = distribute.make_strategy(flag_values.strategy, flag_values.tpu)
     predictions = predict(flag_values.run, images, views=flag_values.views, strategy=strategy)
     predictions.write(flag_values.out)

@@ -20,6 +20,10 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "test_csv", "", "table of the test images; without, DATA_DIR/test.csv if there is one")
     text_flag(flag_values, "folds", "", "fold file of melanoma-tf folds; without, DATA_DIR/folds.csv")
     text_flag(flag_values, "fold", "", "folds to train, such as 0,2; all: no image held out; without, each fold")
+    text_flag(flag_values, "cache", "", "auto, memory, disk or none: where decoded images are kept; short for "
+              "--set data.cache")  # fmt: skip
+    boolean_flag(flag_values, "salvage", "lose damaged records instead of refusing their shard; short for "
+                 "--set data.salvage=true")  # fmt: skip
     text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
     text_flag(flag_values, "tpu", "local", "name or address of the TPU")
     boolean_flag(flag_values, "overwrite", "start anew in a work folder that has a run")
@@ -29,7 +33,9 @@ def main(flag_values: CommandFlags) -> None:
     from melanoma_tf import command_line
     from melanoma_tf import config as configuration
 
-    config = configuration.override(configuration.load_recipe(flag_values.config), flag_values.set)
+    short = [f"data.cache={flag_values.cache}"] if flag_values.cache else []
+    short += ["data.salvage=true"] if flag_values.salvage else []
+    config = configuration.override(configuration.load_recipe(flag_values.config), [*flag_values.set, *short])
     command_line.import_tensorflow_quietly()
     from melanoma_tf import distribute
     from melanoma_tf.train import train

@@ -11,7 +11,6 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import google_crc32c
@@ -140,58 +139,6 @@ def list_shards(data_dir: str | os.PathLike, prefix: str) -> list[str]:
         f"no {prefix}*.tfrec in {folder} or {folder}/tfrecords; "
         f"it holds {', '.join(others) + ', ...' if others else 'nothing'} (make shards with tfrecord-tools convert)"
     )
-
-
-@dataclass(frozen=True)
-class ShardIndex:
-    """What a set of shards holds, in the order of the files.
-
-    Attributes:
-      paths: the shards; names: image name of every record; shard_of: index into `paths` of every record;
-      bytes_total: size of all records.
-    """
-
-    paths: tuple[str, ...]
-    names: tuple[str, ...]
-    shard_of: tuple[int, ...]
-    bytes_total: int
-
-
-def index_shards(paths: Iterable[str]) -> ShardIndex:
-    """Reads every record once: checks checksums, counts against names, and collects image names.
-
-    Raises: UserError naming the shard, the record or the doubled image.
-    """
-    paths = tuple(paths)
-    names: list[str] = []
-    shard_of: list[int] = []
-    total = 0
-    for number, path in enumerate(paths):
-        before = len(names)
-        for offset, data in read_records(path):
-            names.append(_image_name(data, path, offset))
-            total += len(data)
-        shard_of += [number] * (len(names) - before)
-        promised = count_in_name(path)
-        if promised is not None and promised != len(names) - before:
-            raise UserError(f"{path} holds {len(names) - before} records but its name promises {promised}")
-    _require_unique(names, shard_of, paths)
-    return ShardIndex(paths, tuple(names), tuple(shard_of), total)
-
-
-def _image_name(data: bytes, path: str, offset: int) -> str:
-    try:
-        return schema.decode_record(data)[schema.IMAGE_NAME]
-    except ValueError as error:
-        raise UserError(f"{path}: record at byte {offset} is not a melanoma record: {error}") from error
-
-
-def _require_unique(names: list[str], shard_of: list[int], paths: tuple[str, ...]) -> None:
-    first_seen: dict[str, int] = {}
-    for name, shard in zip(names, shard_of):
-        if name in first_seen:
-            raise UserError(f"{name} is in the shards twice: {paths[first_seen[name]]} and {paths[shard]}")
-        first_seen[name] = shard
 
 
 def read_images(paths: Iterable[str], names: Iterable[str]) -> dict[str, bytes]:

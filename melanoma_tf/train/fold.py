@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,11 @@ import tensorflow as tf
 
 from melanoma_tf import files, metrics, tables
 from melanoma_tf.config import Config
+from melanoma_tf.data.cache import hold_decoded
+from melanoma_tf.data.faults import named_faults
 from melanoma_tf.data.image_set import ImageSet
-from melanoma_tf.data.pipeline import eval_dataset, train_dataset
+from melanoma_tf.data.pipeline import distributed, eval_dataset, train_dataset
+from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.errors import Interrupted, UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
@@ -59,7 +62,8 @@ class FoldRun:
     ):
         self.config, self.fold, self.train, self.strategy = config, fold, train, strategy
         self.stop_requested = stop_requested
-        self.steps_per_epoch = len(fold.train_rows) // config.train.batch_size
+        self.sampling = Sampling(train, fold.train_rows, config.data)
+        self.steps_per_epoch = self.sampling.length // config.train.batch_size
         files.make_folder(fold.folder)
         self.run_seed = int(step_seed(config.seed, fold.name, 0)[0])
         keras.utils.set_random_seed(self.run_seed)
@@ -78,6 +82,9 @@ class FoldRun:
         if self.checkpoint.restore():
             self._read_history()
             self._say(f"continuing at epoch {int(self.checkpoint.epoch) + 1}, step {int(self.checkpoint.step)}")
+        if int(self.checkpoint.epoch) < self.config.train.epochs:
+            data = self.config.data
+            hold_decoded(self.train, data.image_size, data, self.fold.folder.parent / "cache", self.stop_requested)
         self.callbacks.on_train_begin()
         for epoch in range(int(self.checkpoint.epoch), self.config.train.epochs):
             self.callbacks.on_epoch_begin(epoch)
@@ -111,13 +118,18 @@ class FoldRun:
             if self.stop_requested():
                 raise Interrupted(f"saved at epoch {epoch + 1}, step {step + 1}; the same command continues")
 
-    def _batches(self, epoch: int, first: int) -> tf.distribute.DistributedDataset:
-        config = self.config
-        dataset = train_dataset(
-            self.train, self.fold.train_rows, image_size=config.data.image_size, batch_size=config.train.batch_size,
-            seed=self.run_seed, epoch=epoch, start_step=first, shuffle_memory_mb=config.data.shuffle_memory_mb,
+    def _batches(self, epoch: int, first: int) -> Iterator[dict]:
+        data = self.config.data
+        batches = distributed(
+            self.strategy,
+            lambda share: train_dataset(
+                self.train, self.fold.train_rows, image_size=data.image_size, batch_size=self.config.train.batch_size,
+                seed=self.run_seed, epoch=epoch, start_step=first, shuffle_memory_mb=data.shuffle_memory_mb,
+                crop=data.crop, repeats=self.sampling.repeats(self.run_seed, epoch), share=share,
+            ),
         )  # fmt: skip
-        return self.strategy.experimental_distribute_dataset(dataset)
+        with named_faults(self.train):
+            yield from batches
 
     def _show(self, batch: dict) -> None:
         images = self.strategy.experimental_local_results(batch["image"])[0]
@@ -178,9 +190,16 @@ class FoldRun:
     def predict(self, images: ImageSet, rows: np.ndarray, step: Callable, title: str = "") -> np.ndarray:
         """Probability of `rows`, float64[n], in their order."""
         config = self.config
-        dataset = eval_dataset(images, rows, image_size=config.data.image_size, batch_size=config.predict.batch_size)
+        batches = distributed(
+            self.strategy,
+            lambda share: eval_dataset(
+                images, rows, image_size=config.data.image_size, batch_size=config.predict.batch_size,
+                crop=config.data.crop, share=share,
+            ),
+        )  # fmt: skip
         progress = Progress(f"fold {self.fold.name}  {title or 'validating'}", len(rows))
-        return predict_rows(self.strategy, step, dataset, len(images), progress.update)[rows]
+        with named_faults(images):
+            return predict_rows(step, batches, len(images), progress.update)[rows]
 
     def finish(self, test: ImageSet | None) -> None:
         """Writes the last weights and the predictions of the selected ones."""

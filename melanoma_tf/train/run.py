@@ -19,6 +19,7 @@ from melanoma_tf import folds as folding
 from melanoma_tf.augment import groups
 from melanoma_tf.config import Config
 from melanoma_tf.data.image_set import ImageSet, load_image_set
+from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.distribute import make_strategy
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import KERAS_VERSION, keras
@@ -29,7 +30,8 @@ from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.train.fold import Fold, FoldRun
 
 ALL = "all"
-PACE = ("train.checkpoint_minutes",)  # settings that decide nothing about the result, so that a rerun may change them
+# Settings that decide nothing about the result, so that a rerun may change them.
+PACE = ("train.checkpoint_minutes", "data.cache", "data.cache_memory_mb", "data.cache_dir")
 
 
 def train(
@@ -52,10 +54,11 @@ def train(
     Raises: UserError for bad input, before anything is written; Interrupted after SIGTERM or SIGINT, state saved.
     """
     train_csv = train_csv or f"{data_dir.rstrip('/')}/train.csv"
-    images = load_image_set(data_dir, train_csv, "train", target=True)
-    test = _load_test(data_dir, test_csv)
+    salvage = config.data.salvage
+    images = load_image_set(data_dir, train_csv, "train", target=True, salvage=salvage)
+    test = _load_test(data_dir, test_csv, salvage)
     path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
-    fold_of = None if fold == ALL else folding.read_folds(path, images.table)
+    fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
     plan = _plan(fold, fold_of, images, Path(work_dir))
     identity = {
         "command": command,
@@ -68,7 +71,7 @@ def train(
         "fold_names": [one.name for one in plan],
     }  # fmt: skip
     strategy = strategy or make_strategy()
-    _require_batches(config, plan, strategy.num_replicas_in_sync)
+    _require_batches(config, images, plan, strategy.num_replicas_in_sync)
     _require_buildable(config)
     _open_work_dir(Path(work_dir), config, identity, overwrite)
     with _stop_on_signals() as stop_requested:
@@ -82,12 +85,12 @@ def train(
     return Path(work_dir)
 
 
-def _load_test(data_dir: str, test_csv: str) -> ImageSet | None:
+def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
     """The test set; None when nobody asked for one and there is no `test.csv`."""
     default = f"{data_dir.rstrip('/')}/test.csv"
     if not test_csv and not files.list_folder(data_dir, "test.csv"):
         return None
-    return load_image_set(data_dir, test_csv or default, "test", target=False)
+    return load_image_set(data_dir, test_csv or default, "test", target=False, salvage=salvage)
 
 
 def _plan(wanted: str, fold_of: np.ndarray | None, images: ImageSet, work_dir: Path) -> list[Fold]:
@@ -151,8 +154,8 @@ def _require_buildable(config: Config) -> None:
     build_model(config.model, config.data.image_size)
 
 
-def _require_batches(config: Config, plan: list[Fold], replicas: int) -> None:
-    fewest = min(len(one.train_rows) for one in plan)
+def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replicas: int) -> None:
+    fewest = min(Sampling(images, one.train_rows, config.data).length for one in plan)
     if fewest < config.train.batch_size:
         raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
     for key in ("train", "predict"):
