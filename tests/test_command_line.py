@@ -82,11 +82,11 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["trian"], "melanoma-tf: no command 'trian'; did you mean 'train'? valid: blend, "),
+    (["trian"], "melanoma-tf: no command 'trian'; did you mean 'train'? valid: bench_input, blend, "),
     (["train"], "melanoma-tf train: missing --data_dir, --work_dir; melanoma-tf train --help tells the flags"),
     (["train", "--data_dir=x"], "melanoma-tf train: missing --work_dir; "),
     (["train", "--data_dir=", "--work_dir=y"], "melanoma-tf train: missing --data_dir; "),
-    (["train", "--data_dri=x"], "melanoma-tf train: no flag --data_dri; did you mean '--data_dir'? valid: --config, "),
+    (["train", "--data_dri=x"], "melanoma-tf train: no flag --data_dri; did you mean '--data_dir'? valid: --cache, --config, "),
     (["train", "shards"], "melanoma-tf train: unexpected argument 'shards'; flags are written --name=value; "),
     (["train", "--data_dir"], "melanoma-tf train: Missing value for flag --data_dir"),
     (["folds", "--folds=many"], "melanoma-tf folds: flag --folds=many: "),
