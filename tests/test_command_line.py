@@ -86,7 +86,7 @@ def test_version(run):
     (["train"], "melanoma-tf train: missing --data_dir, --work_dir; melanoma-tf train --help tells the flags"),
     (["train", "--data_dir=x"], "melanoma-tf train: missing --work_dir; "),
     (["train", "--data_dir=", "--work_dir=y"], "melanoma-tf train: missing --data_dir; "),
-    (["train", "--data_dri=x"], "melanoma-tf train: no flag --data_dri; did you mean '--data_dir'? valid: --cache, --config, "),
+    (["train", "--data_dri=x"], "melanoma-tf train: no flag --data_dri; did you mean '--data_dir'? valid: --cache, "),
     (["train", "shards"], "melanoma-tf train: unexpected argument 'shards'; flags are written --name=value; "),
     (["train", "--data_dir"], "melanoma-tf train: Missing value for flag --data_dir"),
     (["folds", "--folds=many"], "melanoma-tf folds: flag --folds=many: "),

@@ -46,7 +46,9 @@ def main(flag_values: CommandFlags) -> None:
     size, batch = config.data.image_size, config.train.batch_size
     images, total = speed.sample_shards(flag_values.data_dir, flag_values.prefix, flag_values.images)
     count = len(images)
-    rates = speed.measure(speed.stages(images, size, batch, config.data.cache_memory_mb), count, flag_values.rounds)
+    shuffle_mb = max(config.data.shuffle_memory_mb * count // (total or count), 1)
+    stages = speed.stages(images, size, batch, shuffle_memory_mb=shuffle_mb, memory_mb=config.data.cache_memory_mb)
+    rates = speed.measure(stages, count, flag_values.rounds)
     if flag_values.step:
         steps = max(min(count // batch, 8), 1)
         rates |= speed.measure({"training step": _training_steps(config, steps)}, steps * batch, flag_values.rounds)

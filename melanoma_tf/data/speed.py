@@ -42,8 +42,13 @@ def sample_shards(data_dir: str, prefix: str, images: int) -> tuple[ImageSet, in
     return ImageSet(index, table, meta, target, has_target=False), total
 
 
-def stages(images: ImageSet, image_size: int, batch_size: int, memory_mb: int = 0) -> dict[str, Callable[[], object]]:
+def stages(
+    images: ImageSet, image_size: int, batch_size: int, *, shuffle_memory_mb: int = 1024, memory_mb: int = 0
+) -> dict[str, Callable[[], object]]:
     """What can be timed, by name; each passes over all images once.
+
+    Args: shuffle_memory_mb: of the pipeline, to be as small a share of the images as in training: nothing is decoded
+      while the buffer is filled. memory_mb: what decoded images may take, 0 = half of what is free.
 
     disk: the files' bytes, dropped from the system's memory before where it allows. records: TensorFlow's reader with
     its checksums. decode: nothing but the scaled decode, on all cores, of bytes in memory. pipeline: `train_dataset`.
@@ -57,12 +62,12 @@ def stages(images: ImageSet, image_size: int, batch_size: int, memory_mb: int = 
         "disk": lambda: _read_files(paths),
         "records": lambda: _consume(tf.data.TFRecordDataset(list(paths), num_parallel_reads=READERS).batch(batch_size)),
         "decode": lambda: decode_all(images, jpegs, image_size),
-        "pipeline": lambda: _epoch(images, image_size, batch_size),
+        "pipeline": lambda: _epoch(images, image_size, batch_size, shuffle_memory_mb),
     }
     held = ImageSet(images.index, images.table, images.meta, images.target, images.has_target)
     cache.hold_decoded(held, image_size, DataConfig(cache_memory_mb=memory_mb), "")
     if held.pixels:
-        chosen["memory cache"] = lambda: _epoch(held, image_size, batch_size)
+        chosen["memory cache"] = lambda: _epoch(held, image_size, batch_size, shuffle_memory_mb)
     return chosen
 
 
@@ -116,9 +121,12 @@ def _read_file(path: str) -> None:
             pass
 
 
-def _epoch(images: ImageSet, image_size: int, batch_size: int) -> None:
+def _epoch(images: ImageSet, image_size: int, batch_size: int, shuffle_memory_mb: int) -> None:
     rows = np.arange(len(images))
-    _consume(train_dataset(images, rows, image_size=image_size, batch_size=batch_size, seed=0, epoch=0))
+    batches = train_dataset(
+        images, rows, image_size=image_size, batch_size=batch_size, seed=0, epoch=0, shuffle_memory_mb=shuffle_memory_mb
+    )
+    _consume(batches)
 
 
 def _consume(dataset: tf.data.Dataset) -> None:
