@@ -1,12 +1,14 @@
 """The training recipe's augmentation against Keras' preprocessing layers and the code of the public notebooks.
 
     python benchmarks/augment.py [--size=512] [--batch=16] [--rounds=7]
+    python benchmarks/augment.py --memory --size=1024 --batch=64
 
 From the root of a checkout, on quiet cores. All three do the same work on the same uint8 batch: flips, rotation, shear,
 zoom, shift, brightness, contrast, saturation, hue and coarse dropout. Ours is one compiled function on the batch;
 Keras' layers one after another in one `tf.function`; the notebooks' way one image at a time in `tf.data`, a 3x3 matrix
 and one `gather_nd`, nearest neighbour. Alternating, medians; prints one JSON object last, with `share_of_bandwidth`:
 the bytes that must move at least (uint8 in, float32 out), over the copy bandwidth measured in the same run.
+With --memory nothing is timed: what ours takes in memory at its peak, beyond the batch that goes in.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import statistics
 import sys
 import time
@@ -146,15 +149,33 @@ def measure(ways: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str,
     return {name: statistics.median(times[2:]) for name, times in seconds.items()}
 
 
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_memory(shape: tuple[int, ...]) -> dict[str, float]:
+    """Of the result and of everything beside it; a small batch first, so that the compiler itself is not counted."""
+    build_ours(np.zeros((1, 64, 64, 3), np.uint8))()
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    run, before = build_ours(images), peak_mb()
+    result = run()
+    result_mb = result.nbytes / 2**20
+    return {"batch_mb": images.nbytes / 2**20, "result_mb": result_mb, "beside_mb": peak_mb() - before - result_mb}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("size", 512), ("batch", 16), ("rounds", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--memory", action="store_true")
     arguments = parser.parse_args()
     command_line.import_tensorflow_quietly()
     import tensorflow as tf
 
     shape = (arguments.batch, arguments.size, arguments.size, 3)
+    if arguments.memory:
+        print(json.dumps({"tensorflow": tf.__version__, "shape": shape, **measure_memory(shape)}))
+        return
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     keras, layers = build_keras(images)
     seconds = measure(

@@ -34,13 +34,29 @@ def augment_alike(images: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> 
 
 
 def _in_parts(images: tf.Tensor, parameters: dict[str, Parameters], config: AugmentConfig) -> tf.Tensor:
+    """Parts of `CHUNK_PIXELS`, one after another: a loop, as XLA keeps what unrolled parts need all at once."""
     batch, size = images.shape[0], images.shape[1]
-    whole = max(1, resample.CHUNK_PIXELS // (size * size))
-    parts = [
-        _apply(images[start : start + whole], _rows(parameters, start, min(whole, batch - start)), config)
-        for start in range(0, batch, whole)
-    ]
-    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+    whole = min(batch, max(1, resample.CHUNK_PIXELS // (size * size)))
+    parts = batch // whole
+    looped = parts * whole if parts > 1 else 0
+    done = [_in_loop(images[:looped], _rows(parameters, 0, looped), config, parts)] if looped else []
+    if looped < batch:
+        rest = batch - looped
+        done.append(_apply(images[looped:], _rows(parameters, looped, rest), config))
+    return done[0] if len(done) == 1 else tf.concat(done, axis=0)
+
+
+def _in_loop(images: tf.Tensor, parameters: dict[str, Parameters], config: AugmentConfig, parts: int) -> tf.Tensor:
+    def split(value: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(value, [parts, value.shape[0] // parts, *value.shape[1:]])
+
+    shown = tf.map_fn(
+        lambda part: _apply(part[0], part[1], config),
+        tf.nest.map_structure(split, (images, parameters)),
+        fn_output_signature=tf.TensorSpec([images.shape[0] // parts, *images.shape[1:]], tf.float32),
+        parallel_iterations=1,
+    )
+    return tf.reshape(shown, images.shape)
 
 
 def _draw(seed: tf.Tensor, config: AugmentConfig, batch: int) -> dict[str, Parameters]:

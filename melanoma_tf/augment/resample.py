@@ -13,8 +13,8 @@ import tensorflow as tf
 from melanoma_tf.augment.op import Move, Parameters
 
 # Pixels resampled at once. Positions, weights and taps of a pixel take about 100 bytes where nothing is fused, so that
-# a batch of 64 images of 1024x1024 would take 6.7 GB; in parts of 4 megapixels it is 0.4 GB beside the batch itself
-# (201 MB as uint8, 805 MB as float32).
+# a batch of 64 images of 1024x1024 would take 6.7 GB. In parts of 4 megapixels, one after another, it took 1.05 GB
+# beside the result (805 MB), most of it a second copy of that: `benchmarks/augment.py --memory`.
 CHUNK_PIXELS = 1 << 22
 
 
