@@ -45,21 +45,22 @@ class AugmentConfig:
     mixup, cutmix: strength of mixing neighbours and their truths. randaugment_n: ops drawn for each image and raised to
     randaugment_m. one_of: of each group of ops (`a,b;c,d`) an image keeps one. interpolation: `bilinear` or `bicubic`;
     border: what is seen outside of the image, `reflect`, `edge` or `constant` (black).
+    The defaults are what cross-validation chose: docs/augmentation.md.
     """
 
     elastic: float = 0.0
     grid: float = 0.0
     optical: float = 0.0
     flip: float = 1.0
-    transpose: float = 0.0
+    transpose: float = 1.0
     rotate: float = 1.0
     shear: float = 0.5
     zoom: float = 0.5
     shift: float = 0.5
     perspective: float = 0.0
-    brightness: float = 0.5
-    contrast: float = 0.5
-    saturation: float = 0.5
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
     hue: float = 0.0
     illuminant: float = 0.0
     hair: float = 0.0

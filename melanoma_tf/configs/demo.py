@@ -9,7 +9,7 @@ from melanoma_tf.config import AugmentConfig, Config, DataConfig, ModelConfig, P
 def get_config() -> Config:
     return Config(
         data=DataConfig(image_size=64),
-        augment=AugmentConfig(shear=0.2, zoom=0.2, shift=0.2, brightness=0.2, contrast=0.2, saturation=0.2),
+        augment=AugmentConfig(shear=0.2, zoom=0.2, shift=0.2),
         model=ModelConfig(backbone="tiny", dropout=0.1),
         train=TrainConfig(epochs=20, batch_size=16, learning_rate=4e-3, label_smoothing=0.02),
         predict=PredictConfig(batch_size=32, views=4),

@@ -12,17 +12,7 @@ from melanoma_tf.config import AugmentConfig, Config, DataConfig, ModelConfig, P
 def get_config() -> Config:
     return Config(
         data=DataConfig(image_size=128),
-        augment=AugmentConfig(
-            transpose=1.0,
-            rotate=1.0,
-            shear=0.5,
-            zoom=0.5,
-            shift=0.5,
-            brightness=0.5,
-            contrast=0.6,
-            saturation=0.6,
-            hue=0.3,
-        ),
+        augment=AugmentConfig(brightness=0.5, contrast=0.6, saturation=0.6, hue=0.3),
         model=ModelConfig(backbone="efficientnet_b0", topology="torchvision", color_constancy=True),
         train=TrainConfig(epochs=6, batch_size=32, learning_rate=5e-4, warmup_epochs=0.5),
         predict=PredictConfig(batch_size=64, views=8),
