@@ -61,12 +61,12 @@ class _PairCounter:
     """Counts pairs in the wrong order, twice (ties once), of a running sum of ranks with each member added."""
 
     def __init__(self, positive: np.ndarray, negative: np.ndarray, rounds: int):
-        largest = int(max(positive.max(), negative.max())) * rounds
-        if largest >= 2**31 or positive.shape[1] * negative.shape[1] >= 2**30:
-            raise ValueError("too many rounds or rows for 32-bit sums of ranks")
         self.positive, self.negative = positive, negative
         self.positive_sum, self.negative_sum = (np.zeros(part.shape[1], np.int32) for part in (positive, negative))
         self.top = int(max(positive.max(), negative.max()))
+        if self.top * rounds >= 2**31:
+            raise ValueError(f"{rounds} rounds of ranks up to {self.top} overflow 32 bits")
+        self.pairs = positive.shape[1] * negative.shape[1]
         self.taken = 0
         self.sums, self.bins = np.empty(negative.shape[1], np.int32), np.empty(negative.shape[1], np.intp)
         self.found, self.space = np.empty(negative.shape[1], np.int64), np.empty(len(positive) * BINS, np.int64)
@@ -79,7 +79,9 @@ class _PairCounter:
     def best(self) -> tuple[int, int]:
         """The member that leaves the fewest pairs in the wrong order, and their number, twice."""
         shift = max(int((self.taken + 1) * self.top).bit_length() - (BINS - 1).bit_length(), 0)
-        bounds = np.array([self._bounds(member, row, shift) for member, row in enumerate(self._tables(shift))])
+        bounds = np.array([[0, 2 * self.pairs]] * len(self.positive))
+        if self.pairs < 1 << (SAME_BIN - 1):
+            bounds[:] = [self._bounds(member, row, shift) for member, row in enumerate(self._tables(shift))]
         best = (int(bounds[:, 1].min()), len(bounds))
         for member in np.argsort(bounds.sum(1), kind="stable").tolist():
             if bounds[member, 0] <= best[0]:
