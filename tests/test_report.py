@@ -145,7 +145,8 @@ def test_leaking_folds_are_told(run):
 def test_runs_side_by_side_and_blend(run, monkeypatch, capsys):
     other = _write_run(run.parent / "other", _table(), name="second", seed=2)
     train, out = f"--train_csv={run.parent / 'train.csv'}", run.parent / "blend"
-    monkeypatch.setattr("sys.argv", ["melanoma-tf", "blend", f"--members={run},{other}", train, f"--out={out}"])
+    monkeypatch.setattr("sys.argv", ["melanoma-tf", "blend", f"--members={run},{other}", train, f"--out={out}",
+                                     "--method=mean"])  # fmt: skip
     assert __main__.main() == 0
     assert _command(monkeypatch, capsys, f"--runs={out},{other}", train)[0] == 0
     page = (out / "report.html").read_text()

@@ -131,8 +131,7 @@ def _warnings(members: list[Member], kinds: list[str], target, patients, scores:
     if target is not None:
         oof = ensemble.stacked(members, "oof")
         folds = [member.predictions["oof"].fold for member in members]
-        for number, fold in enumerate(folds):
-            seen = "" if fold is None else checks.seen_folds(oof, target, fold, patients)[number]
+        for number, seen in enumerate(checks.seen_folds(oof, target, folds, patients)):
             notes += [f"{sources[number]} seems to have been trained on {seen}"] if seen else []
         known = [score for score in scores if score is not None]
         notes += [f"{sources[at]}: an AUC of {known[at].value:.4f} is far above the others'; was it trained on these "

@@ -14,6 +14,7 @@ DRIFT = 0.15  # of rank correlation with the others, beyond that of the typical 
 TELLS_APART = 0.10  # AUC of train against test by the score, beyond the typical member
 JUMP, SURE = 0.03, 3.0  # AUC above what the other folds or members let expect, and in standard errors of it
 TOO_GOOD = 0.98  # above what any model of these images is known to reach (0.96, out-of-fold)
+FEWEST = 100  # images, below which nothing is said of how scores are spread over them
 FEW_POSITIVES = 5  # in a fold, below which its AUC tells nothing
 
 
@@ -47,6 +48,8 @@ def drifting(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
     Test scores are mostly means over fold models, so all correlations are higher there: what counts is the change
     beyond the typical pair's. Two members cannot be told apart. Args: oof float64[K,N], test float64[K,M].
     """
+    if min(oof.shape[1], test.shape[1]) < FEWEST:
+        return []
     change = correlations(test) - correlations(oof)
     left, found = list(range(len(oof))), []
     while len(left) > 2:
@@ -68,18 +71,30 @@ def telling_apart(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
     Test images may be harder or rarer for all: what counts is the distance to the median member (to 0.5 where there are
     only two). Args: oof float64[K,N], test float64[K,M].
     """
+    if min(oof.shape[1], test.shape[1]) < FEWEST:
+        return []
     is_test = np.repeat([0, 1], [oof.shape[1], test.shape[1]])
     aucs = np.array([metrics.roc_auc(is_test, np.concatenate(both)) for both in zip(oof, test)])
     centre = np.median(aucs) if len(aucs) > 2 else 0.5
     return [(int(member), float(aucs[member])) for member in np.flatnonzero(np.abs(aucs - centre) > TELLS_APART)]
 
 
-def seen_folds(scores: np.ndarray, target: np.ndarray, fold: np.ndarray, patients: np.ndarray | None) -> list[str]:
+def seen_folds(
+    scores: np.ndarray, target: np.ndarray, folds: Sequence[np.ndarray | None], patients: np.ndarray | None
+) -> list[str]:
     """What each member seems to have been trained on although it is judged there: "fold 3 (AUC 0.99, ... )", "" else.
 
     A fold is suspect where the AUC is `JUMP` and `SURE` standard errors above that of the member's other folds, beyond
-    how much easier that fold is for the other members. scores float64[K,N], fold int[N] (all 0 where unknown).
+    how much easier that fold is for the other members. scores float64[K,N], folds int[N] or None per member.
     """
+    judged: dict[bytes, list[str]] = {}
+    for fold in folds:
+        if fold is not None and fold.tobytes() not in judged:
+            judged[fold.tobytes()] = _jumps(scores, target, fold, patients)
+    return ["" if fold is None else judged[fold.tobytes()][member] for member, fold in enumerate(folds)]
+
+
+def _jumps(scores: np.ndarray, target: np.ndarray, fold: np.ndarray, patients: np.ndarray | None) -> list[str]:
     numbers = [number for number in np.unique(fold) if _has_positives(target[fold == number])]
     if len(numbers) < 2:
         return [""] * len(scores)

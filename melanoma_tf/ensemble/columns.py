@@ -1,4 +1,4 @@
-"""Which column of a prediction file is what, whatever it is called. What two columns could be is refused, not guessed."""
+"""Which column of a prediction file is what, whatever it is called. What could be two things is refused."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def selection(scores: np.ndarray, target: np.ndarray) -> Fitted:
 
 
 def ascent(scores: np.ndarray, target: np.ndarray) -> Fitted:
-    """Weighted sum of logits in units of their deviation, weights by coordinate ascent on the AUC. float64[K,N], int[N].
+    """Weighted sum of standardised logits, weights by coordinate ascent on the AUC. float64[K,N], int[N].
 
     From equal weights, one weight at a time goes up or down while the AUC rises by `SMALLEST_GAIN`, in ever smaller
     `STEPS`. A sigmoid brings the sum into (0, 1): an order, no probability.

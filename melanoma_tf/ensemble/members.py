@@ -101,11 +101,11 @@ def _with_truth(path: str, predictions: Predictions, table: pd.DataFrame | None)
 
 def _with_test(member: Member, path: str, table: pd.DataFrame | None) -> Member:
     file = read_prediction_file(path)
-    known = [] if table is None else np.intersect1d(file.predictions.image_name, table["image_name"].to_numpy(object))
-    if "oof" in member.predictions:
-        known = np.union1d(known, np.intersect1d(file.predictions.image_name, member.predictions["oof"].image_name))
-    if len(known):
-        raise UserError(f"{path}: {known[0]} is an image of the training ({len(known)} are); "
+    training = set() if table is None else set(table["image_name"])
+    training |= set(member.predictions["oof"].image_name) if "oof" in member.predictions else set()
+    known = training.intersection(file.predictions.image_name)
+    if known:
+        raise UserError(f"{path}: {min(known)} is an image of the training ({len(known)} are); "
                         f"--test_members takes predictions of test images")  # fmt: skip
     return dataclasses.replace(
         member,
@@ -156,14 +156,15 @@ def _check_shared(members: Sequence[Member], kind: str, common: set[str], shared
 
 def common_truth(members: Sequence[Member]) -> np.ndarray | None:
     """int8[N] of aligned out-of-fold rows, None where no member knows it. Raises UserError where two contradict."""
-    known = [member for member in members if member.predictions["oof"].target is not None]
-    for member in known[1:]:
-        differs = member.predictions["oof"].target != known[0].predictions["oof"].target
+    truths = [(member, member.predictions["oof"].target) for member in members]
+    known = [(member, target) for member, target in truths if target is not None]
+    for member, target in known[1:]:
+        differs = np.not_equal(target, known[0][1])
         if differs.any():
             name = member.predictions["oof"].image_name[differs][0]
-            raise UserError(f"target of {name} differs between {known[0].source} and {member.source} "
+            raise UserError(f"target of {name} differs between {known[0][0].source} and {member.source} "
                             f"({int(differs.sum())} of {len(differs)}); they must be the same data")  # fmt: skip
-    return known[0].predictions["oof"].target if known else None
+    return known[0][1] if known else None
 
 
 def known_patients(members: Sequence[Member], names: np.ndarray, table: pd.DataFrame | None) -> np.ndarray | None:

@@ -144,7 +144,7 @@ def _averaged(frame: pd.DataFrame, path: str | os.PathLike) -> tuple[pd.DataFram
         return frame, ""
     if counts.nunique() > 1:
         raise UserError(f"{path} names {counts.idxmax()} more than once ({int((counts > 1).sum())} of {len(counts)} "
-                        f"images are doubled); valid is one row per image, or the same number of passes for each")  # fmt: skip
+                        f"are doubled); valid is one row per image, or the same number of passes for each")  # fmt: skip
     if "target" in frame:
         differs = groups["target"].nunique() > 1
         if differs.any():

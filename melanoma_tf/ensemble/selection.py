@@ -44,7 +44,8 @@ def forward_selection(ranks: np.ndarray, target: np.ndarray, rounds: int = ROUND
     target = np.asarray(target).astype(bool)
     ranks = np.asarray(ranks, np.int32)  # half of what int64 would move: one member's row fits the cache
     # by number: taking columns by a mask is five times as slow
-    count = _PairCounter(*(ranks.take(np.flatnonzero(kind), axis=1) for kind in (target, ~target)), rounds)
+    positive, negative = (ranks.take(np.flatnonzero(kind), axis=1) for kind in (target, ~target))
+    count = _PairCounter(positive, negative, rounds)
     picks: list[int] = []
     losses: list[int] = []
     for _ in range(rounds):

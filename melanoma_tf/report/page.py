@@ -118,12 +118,16 @@ def _members(run: Run) -> str:
     if not run.blend:
         return ""
     rows = [
-        (member.get("path"), f"{float(member.get('weight') or 0):.3f}", _stored(member.get("auc")))
+        (member.get("path"), _weight(member.get("weight")), _stored(member.get("auc")))
         for member in run.blend.get("members", ())
     ]
     rows.append((f"blend ({run.blend.get('method')})", "", _stored(run.blend.get("auc"))))
     lead = "What was blended, with the weight of each member and its AUC on the same images."
     return markup.section("Members", lead, markup.table(("Member", "Weight", "AUC [95 %]"), rows, total=True))
+
+
+def _weight(weight: float | None) -> str:
+    return "learned" if weight is None else f"{float(weight):.3f}"
 
 
 def _stored(auc: dict[str, Any] | None) -> str:
