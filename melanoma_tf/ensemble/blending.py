@@ -74,15 +74,20 @@ def blend_members(
     if fixed:
         return _by_formula(fixed, members, kinds, weights, note)
     assert target is not None and patients is not None
+    from threadpoolctl import threadpool_limits
+
     scores = stacked(members, "oof")
     fold = patient_folds(target, patients, FOLDS)
-    if method == AUTO:
-        found = choice.choose(scores, target, fold, progress=progress)
-    else:
-        found = choice.learn(method, scores, target, fold)
-    predictions = {"oof": _predictions(members, "oof", found.scores)}
-    if "test" in kinds:
-        predictions["test"] = _predictions(members, "test", found.fitted.score(stacked(members, "test")))
+    # one thread: sums come out the same on every machine, and threads that wait for each other on a busy one take
+    # many times as long
+    with threadpool_limits(1):
+        if method == AUTO:
+            found = choice.choose(scores, target, fold, progress=progress)
+        else:
+            found = choice.learn(method, scores, target, fold)
+        predictions = {"oof": _predictions(members, "oof", found.scores)}
+        if "test" in kinds:
+            predictions["test"] = _predictions(members, "test", found.fitted.score(stacked(members, "test")))
     apparent = metrics.roc_auc(target, found.apparent)
     return Blended(found.method, found.fitted.weights, predictions, apparent, found.aucs, found.chosen)
 
