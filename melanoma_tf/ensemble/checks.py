@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from melanoma_tf import metrics
 from melanoma_tf.errors import UserError
 
-DRIFT = 0.15  # of rank correlation with the others, beyond that of the typical pair of members
+DRIFT = 0.15  # of rank correlation with the others, beyond that of the others among themselves
 TELLS_APART = 0.10  # AUC of train against test by the score, beyond the typical member
 JUMP, SURE = 0.03, 3.0  # AUC above what the other folds or members let expect, and in standard errors of it
 TOO_GOOD = 0.98  # above what any model of these images is known to reach (0.96, out-of-fold)
@@ -46,22 +46,21 @@ def drifting(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
     """Members, worst first, whose correlation with the others differs between out-of-fold and test, and by how much.
 
     Test scores are mostly means over fold models, so all correlations are higher there: what counts is the change
-    beyond the typical pair's. Two members cannot be told apart. Args: oof float64[K,N], test float64[K,M].
+    beyond that of the pairs of the others. Two members cannot be told apart. Args: oof float64[K,N], test float64[K,M].
     """
     if min(oof.shape[1], test.shape[1]) < FEWEST:
         return []
     change = correlations(test) - correlations(oof)
     left, found = list(range(len(oof))), []
     while len(left) > 2:
-        part = change[np.ix_(left, left)]
-        pairs = part[np.triu_indices(len(left), 1)]
-        beyond = np.abs(part - np.median(pairs))
-        np.fill_diagonal(beyond, np.nan)
-        typical = np.nanmedian(beyond, axis=1)
-        worst = int(np.argmax(typical))
-        if typical[worst] <= DRIFT:
+        part = change[np.ix_(left, left)]  # 0 on the diagonal
+        own, total = part.sum(1), part.sum() / 2
+        pairs = len(left) - 1
+        beyond = np.abs(own / pairs - (total - own) / (pairs * (pairs - 1) / 2))
+        worst = int(np.argmax(beyond))
+        if beyond[worst] <= DRIFT:
             break
-        found.append((left.pop(worst), float(typical[worst])))
+        found.append((left.pop(worst), float(beyond[worst])))
     return found
 
 
@@ -105,7 +104,8 @@ def _jumps(scores: np.ndarray, target: np.ndarray, fold: np.ndarray, patients: n
     for member in range(len(scores)):
         others = np.delete(ease, member, axis=0)
         excess = ease[member] - (np.median(others, axis=0) if len(others) else 0.0)
-        suspect = np.flatnonzero((excess > JUMP) & (excess > SURE * error[member]))
+        doubt = np.hypot(error[member], np.median(error[member]))  # of this fold, and of those it is compared with
+        suspect = np.flatnonzero((excess > JUMP) & (excess > SURE * doubt))
         found.append(", ".join(f"fold {numbers[at]} (AUC {value[member, at]:.4f}, {excess[at]:.4f} above its others)"
                                for at in suspect))  # fmt: skip
     return found
