@@ -8,6 +8,7 @@ blend.json. Whatever was learned is cross-fitted by patient: oof.csv and the AUC
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ def main(flag_values: CommandFlags) -> None:
     out = Path(flag_values.out)
     for name in (*KINDS, "blend"):
         files.refuse_overwrite(out / f"{name}.{'json' if name == 'blend' else 'csv'}", flag_values.overwrite)
-    blended = ensemble.blend_members(members, kinds, flag_values.method, weights, patients)
+    # What is to come between the blend and its files (patient context) replaces `blended.predictions` here: it gets the
+    # cross-fitted scores of out-of-fold images, those of the test images, and the tables.
+    blended = ensemble.blend_members(members, kinds, flag_values.method, weights, patients, _tell_progress)
     scores = [_auc(member.predictions.get("oof"), member.source, table) for member in members]
     blend_score = _auc(blended.predictions.get("oof"), "the blend", table, patients)
     notes += [*dropped, *_warnings(members, kinds, target, patients, scores), *blended.notes]
@@ -57,6 +60,11 @@ def main(flag_values: CommandFlags) -> None:
     _print_scores([member.source for member in members], scores, blended, blend_score, notes)
     written = [str(out / f"{kind}.csv") for kind in blended.predictions]
     print(f"wrote {', '.join(written)} and {out / 'blend.json'}")
+
+
+def _tell_progress(method: str) -> None:
+    if sys.stderr.isatty():
+        print(f"trying {method}", file=sys.stderr)
 
 
 def _parse_weights(texts: list[str] | None) -> list[float] | None:

@@ -78,8 +78,7 @@ def blend_members(
 
     scores = stacked(members, "oof")
     fold = patient_folds(target, patients, FOLDS)
-    # one thread: sums come out the same on every machine, and threads that wait for each other on a busy one take
-    # many times as long
+    # one thread: how many there are would decide in which order sums are rounded
     with threadpool_limits(1):
         if method == AUTO:
             found = choice.choose(scores, target, fold, progress=progress)

@@ -12,9 +12,9 @@ from melanoma_tf.errors import UserError
 
 DRIFT = 0.15  # of rank correlation with the others, beyond that of the others among themselves
 TELLS_APART = 0.10  # AUC of train against test by the score, beyond the typical member
-JUMP, SURE = 0.03, 3.0  # AUC above what the other folds or members let expect, and in standard errors of it
+JUMP = 0.03  # of AUC, above what the other folds and the other members let expect
+SURE = 3.0  # standard errors that a difference must exceed its limit by
 TOO_GOOD = 0.98  # above what any model of these images is known to reach (0.96, out-of-fold)
-FEWEST = 100  # images, below which nothing is said of how scores are spread over them
 FEW_POSITIVES = 5  # in a fold, below which its AUC tells nothing
 
 
@@ -48,9 +48,8 @@ def drifting(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
     Test scores are mostly means over fold models, so all correlations are higher there: what counts is the change
     beyond that of the pairs of the others. Two members cannot be told apart. Args: oof float64[K,N], test float64[K,M].
     """
-    if min(oof.shape[1], test.shape[1]) < FEWEST:
-        return []
     change = correlations(test) - correlations(oof)
+    limit = DRIFT + SURE * (1 / oof.shape[1] + 1 / test.shape[1]) ** 0.5  # the error of a correlation that is 0
     left, found = list(range(len(oof))), []
     while len(left) > 2:
         part = change[np.ix_(left, left)]  # 0 on the diagonal
@@ -58,7 +57,7 @@ def drifting(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
         pairs = len(left) - 1
         beyond = np.abs(own / pairs - (total - own) / (pairs * (pairs - 1) / 2))
         worst = int(np.argmax(beyond))
-        if beyond[worst] <= DRIFT:
+        if beyond[worst] <= limit:
             break
         found.append((left.pop(worst), float(beyond[worst])))
     return found
@@ -70,12 +69,11 @@ def telling_apart(oof: np.ndarray, test: np.ndarray) -> list[tuple[int, float]]:
     Test images may be harder or rarer for all: what counts is the distance to the median member (to 0.5 where there are
     only two). Args: oof float64[K,N], test float64[K,M].
     """
-    if min(oof.shape[1], test.shape[1]) < FEWEST:
-        return []
     is_test = np.repeat([0, 1], [oof.shape[1], test.shape[1]])
     aucs = np.array([metrics.roc_auc(is_test, np.concatenate(both)) for both in zip(oof, test)])
     centre = np.median(aucs) if len(aucs) > 2 else 0.5
-    return [(int(member), float(aucs[member])) for member in np.flatnonzero(np.abs(aucs - centre) > TELLS_APART)]
+    limit = TELLS_APART + SURE * ((1 / oof.shape[1] + 1 / test.shape[1]) / 12) ** 0.5  # the error of an AUC of 0.5
+    return [(int(member), float(aucs[member])) for member in np.flatnonzero(np.abs(aucs - centre) > limit)]
 
 
 def seen_folds(

@@ -17,6 +17,7 @@ PREDICTIONS = (
     "probability", "pred", "prediction", "predictions", "preds", "predicted", "prob", "probs", "proba", "p", "score",
     "scores", "y_pred", "y_prob", "y_score", "yhat", "y_hat", "oof", "oof_pred", "oof_preds", "output", "logit",
     "logits", "rank", "ranks", "melanoma", "mel", "malignant", "malignant_probability", "pred_target", "target_pred",
+    "target_oof", "oof_target", "mel_prob", "prob_mel", "pred_mel",
 )  # fmt: skip
 TRUTHS = ("target", "label", "y_true", "y", "truth", "ground_truth", "gt", "true_label")
 PATIENTS = ("patient_id", "patient", "patientid")
