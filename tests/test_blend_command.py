@@ -1,5 +1,6 @@
 """`melanoma-tf blend` from files to files: what is written is cross-fitted, told, and the same every time."""
 
+import functools
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from melanoma_tf.predictions import read_predictions
 from melanoma_tf.report import build_report, read_run
 
 ROWS, NEW = 1200, 300
+_table = functools.partial(pd.read_csv, float_precision="round_trip")
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_one_learned_method(folder, run_command, method):
     record = json.loads((folder / "out" / "blend.json").read_text())
     assert record["tried"] == {method: record["auc"]["value"]}
     weights = [member["weight"] for member in record["members"]]
-    page = build_report([read_run(folder / "out")], pd.read_csv("train.csv"))
+    page = build_report([read_run(folder / "out")], _table("train.csv"))
     assert f"blend ({method})" in page
     if method == "boosting":
         assert weights == [None] * 3
@@ -78,14 +80,14 @@ def test_one_learned_method(folder, run_command, method):
 def test_the_truth_of_the_table_does_for_members_without_one(folder, run_command):
     run_command(*ARGUMENTS, "--table=train.csv", "--out=with", "--method=stacking")
     for member in "abc":
-        pd.read_csv(f"{member}.csv").drop(columns=["target"]).to_csv(f"{member}.csv", index=False)
+        _table(f"{member}.csv").drop(columns=["target"]).to_csv(f"{member}.csv", index=False)
     assert run_command(*ARGUMENTS, "--table=train.csv", "--out=without", "--method=stacking")[0] == 0
     assert (folder / "with" / "oof.csv").read_bytes() == (folder / "without" / "oof.csv").read_bytes()
 
 
 def test_patients_of_a_member_do_where_no_table_is_given(folder, run_command):
     run_command(*ARGUMENTS, "--table=train.csv", "--out=table", "--method=stacking")
-    pd.read_csv("b.csv").assign(patient_id=np.arange(ROWS) // 4).to_csv("b.csv", index=False)
+    _table("b.csv").assign(patient_id=np.arange(ROWS) // 4).to_csv("b.csv", index=False)
     code, printed, _ = run_command(*ARGUMENTS, "--out=member", "--method=stacking")
     assert code == 0
     assert "300 patients" in printed
@@ -96,13 +98,13 @@ def test_one_member_is_the_blend(folder, run_command):
     code, printed, _ = run_command("blend", "--members=a.csv", "--table=train.csv", "--out=out")
     assert code == 0
     assert "note: one member" in printed
-    assert read_predictions("out/oof.csv").probability.tolist() == pd.read_csv("a.csv")["pred"].tolist()
+    assert read_predictions("out/oof.csv").probability.tolist() == _table("a.csv")["pred"].tolist()
 
 
 @pytest.mark.parametrize("spoiled, method", [(False, "mean"), (True, "rank")])
 def test_without_a_truth_the_scales_decide(folder, run_command, spoiled, method):
     if spoiled:
-        pd.read_csv("b_test.csv").eval("target = target ** 3").to_csv("b_test.csv", index=False)
+        _table("b_test.csv").eval("target = target ** 3").to_csv("b_test.csv", index=False)
     code, printed, _ = run_command("blend", "--members=a_test.csv,b_test.csv", "--out=out")
     assert code == 0
     assert f"note: {method}, nothing was learned: no truth is known" in printed
@@ -111,14 +113,14 @@ def test_without_a_truth_the_scales_decide(folder, run_command, spoiled, method)
 def test_doubtful_members_are_dropped_or_told(folder, run_command):
     for member in "bc":  # alike with a, so that all three belong together
         for suffix in ("", "_test"):
-            of_a = pd.read_csv(f"a{suffix}.csv").iloc[:, -1]
-            part = pd.read_csv(f"{member}{suffix}.csv")
+            of_a = _table(f"a{suffix}.csv").iloc[:, -1]
+            part = _table(f"{member}{suffix}.csv")
             part.iloc[:, -1] = 0.7 * of_a + 0.3 * part.iloc[:, -1]
             part.to_csv(f"{member}{suffix}.csv", index=False)
-    test = pd.read_csv("c_test.csv")
+    test = _table("c_test.csv")
     test["target"] = test["target"].to_numpy()[::-1]
     test.to_csv("c_test.csv", index=False)
-    member = pd.read_csv("b.csv")
+    member = _table("b.csv")
     member.loc[member["fold"] == 1, "pred"] = 0.02 + 0.9 * member["target"] + 0.001 * member["pred"]
     member.to_csv("b.csv", index=False)
     code, printed, _ = run_command(*ARGUMENTS, "--table=train.csv", "--out=out", "--method=mean")
@@ -131,7 +133,7 @@ def test_doubtful_members_are_dropped_or_told(folder, run_command):
 
 
 def test_a_member_of_benign_probabilities_is_told(folder, run_command):
-    part = pd.read_csv("a.csv").eval("pred = 1 - pred")
+    part = _table("a.csv").eval("pred = 1 - pred")
     part.to_csv("a.csv", index=False)
     printed = run_command("blend", "--members=a.csv,b.csv", "--out=out", "--method=mean")[1]
     assert "note: a.csv: its AUC is below 0.5; does it hold the probability of a benign lesion?" in printed
