@@ -1,6 +1,6 @@
 """Forward selection over 95 members x 33,126 rows against the same selection with scikit-learn's AUC in a loop.
 
-    python benchmarks/blend.py [--members=95] [--rows=33126] [--rounds=20] [--repeats=3]
+    python benchmarks/blend.py [--members=95] [--rows=33126] [--rounds=20] [--repeats=9]
 
 Both take the same matrix of ranks and do the same complete rounds, in one process and one thread; the loop is run once
 in full, ours `repeats` times, of which the median counts. Members are drawn: a sign of melanoma, what all networks take
@@ -56,7 +56,7 @@ def loop_selection(ranks: np.ndarray, target: np.ndarray, rounds: int) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("members", 95), ("rows", 33126), ("rounds", 20), ("repeats", 3)):
+    for name, default in (("members", 95), ("rows", 33126), ("rounds", 20), ("repeats", 9)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     scores, target = draw_members(arguments.members, arguments.rows)

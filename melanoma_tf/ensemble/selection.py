@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 ROUNDS = 24
-BINS = 4096  # a finer grid leaves fewer members in doubt but takes longer to fill; 2,048 to 8,192 differ by 5 %
+BINS = 4096  # a finer grid leaves fewer members in doubt but takes longer to fill
 SAME_BIN = 32  # bits of the pairs told in order, below those of the pairs told to share a bin
 
 
