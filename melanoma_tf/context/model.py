@@ -36,6 +36,9 @@ class ContextSettings:
     seeds: int = 3
 
 
+DEFAULT = ContextSettings()
+
+
 @dataclass(frozen=True)
 class ContextModel:
     """What `fit_context` returns: the reference and the fitted models, of which the log odds are averaged.
@@ -64,7 +67,7 @@ def _which(settings: ContextSettings) -> dict[str, bool]:
 
 
 def fit_context(
-    scores: np.ndarray, table: pd.DataFrame, target: np.ndarray, settings: ContextSettings = ContextSettings()
+    scores: np.ndarray, table: pd.DataFrame, target: np.ndarray, settings: ContextSettings = DEFAULT
 ) -> ContextModel:
     """Fits a model of the features of `context_features`: mean log odds of a logistic regression and boosted trees.
 
@@ -126,8 +129,40 @@ def direction(feature: str) -> int:
     return int(feature == SCORE or feature.startswith(("over_", "member_", "ugly_")))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Cross-fitted probabilities, float64[N] each.
+
+    Attributes: context: as the settings say. single: without the patient's other images, by the same folds.
+    """
+
+    context: np.ndarray
+    single: np.ndarray
+
+
+def judge_folds(
+    scores: np.ndarray, table: pd.DataFrame, target: np.ndarray, fold: np.ndarray,
+    settings: ContextSettings = DEFAULT,
+) -> Judged:  # fmt: skip
+    """Judges every fold by a model fitted on the others. Arguments as of `fit_context`; fold int[N], whole patients."""
+    stacked, target = stacked_scores(scores, table), np.asarray(target)
+    single = np.empty(len(target))
+
+    def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        model = fit_context(stacked[:, rows], table.iloc[rows], target[rows], settings)
+
+        def judge(held_out: np.ndarray) -> np.ndarray:
+            given = stacked[:, held_out], table.iloc[held_out]
+            single[held_out] = (model.alone or model).judge(*given)
+            return model.judge(*given)
+
+        return judge
+
+    return Judged(cross_fitted(fit, fold), single)
+
+
 def cross_fitted_context(
-    scores: np.ndarray, table: pd.DataFrame, target: np.ndarray, settings: ContextSettings = ContextSettings(),
+    scores: np.ndarray, table: pd.DataFrame, target: np.ndarray, settings: ContextSettings = DEFAULT,
     folds: int = 5, seed: int = 2020,
 ) -> np.ndarray:  # fmt: skip
     """Probability of melanoma of every image, float64[N], by models that saw no image of its patient.
@@ -136,12 +171,6 @@ def cross_fitted_context(
     The labels of a patient have no effect on the scores of that patient's images, for given folds.
     Raises: UserError as `fit_context`, and for fewer patients with a melanoma than folds.
     """
-    stacked, target = stacked_scores(scores, table), np.asarray(target)
-    require_two_classes(target, "patient context")
+    require_two_classes(np.asarray(target), "patient context")
     fold = patient_folds(target, table[PATIENT].to_numpy(object), folds, seed)
-
-    def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        model = fit_context(stacked[:, rows], table.iloc[rows], target[rows], settings)
-        return lambda held_out: model.judge(stacked[:, held_out], table.iloc[held_out])
-
-    return cross_fitted(fit, fold)
+    return judge_folds(scores, table, target, fold, settings).context
