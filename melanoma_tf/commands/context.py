@@ -1,8 +1,9 @@
-"""Improves each image's score by what is known of the patient and of the patient's other images, and says by how much.
+"""Improves each image's score by what is known of the patient and of the patient's other images.
 
-Fitted on out-of-fold predictions and cross-fitted by patient. Writes oof.csv (every image judged by a model that saw no
-image of its patient), test.csv where --test is given, and context.json. The number of images of a patient and the image
-size are never used in what is written: they tell how the set was collected, and --shortcuts shows by how much.
+Fitted on out-of-fold predictions, cross-fitted by patient and compared with the input. Writes oof.csv (each image judged
+by a model that saw no image of its patient), test.csv where --test is given, and context.json. The number of images of
+a patient and the image size are never used in what is written: they tell how the set was collected, and --shortcuts
+shows by how much.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ def define_flags(flag_values: CommandFlags) -> None:
     boolean_flag(
         flag_values, "shortcuts", "show what image count and size would add; they are never in what is written"
     )
+    boolean_flag(
+        flag_values, "count_poor", "without what of the other images tells how many there are: extremes, ranks"
+    )
     integer_flag(flag_values, "folds", 5, "patient folds of the cross-fitting", lower_bound=2)
     integer_flag(flag_values, "repeats", 0, "further seeds of the folds, for a mean over them", lower_bound=0)
     boolean_flag(flag_values, "json", "print context.json and no sentences")
@@ -50,7 +54,7 @@ def main(flag_values: CommandFlags) -> None:
         raise UserError("--test and --test_csv belong together: predictions of test images, and the images' table")
     names, images = read_images(flag_values.oof, flag_values.table)
     test = read_scored(flag_values.test, flag_values.test_csv) if flag_values.test else None
-    settings = ContextSettings(single=flag_values.single)
+    settings = ContextSettings(flag_values.single, flag_values.count_poor)
     study = study_context(
         images, settings, flag_values.folds, repeats=flag_values.repeats, shortcuts=flag_values.shortcuts
     )

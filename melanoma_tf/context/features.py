@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from melanoma_tf.context.others import QUANTILES, Others
+from melanoma_tf.context.others import Others
 from melanoma_tf.errors import UserError
 from melanoma_tf.schema import AGE, HEIGHT, PATIENT, SEX, SITE, WIDTH
 from melanoma_tf.tables import SEXES, SITES
 
-SCORE = "score"  # the one feature in which the result never falls
+SCORE = "score"
+CENTRAL, EXTREME = (0.25, 0.5, 0.75), (0.0, 0.9, 1.0)
 LOGISTIC_DEVIATION = np.pi / 3**0.5  # of the logits of uniform ranks
 Columns = dict[str, np.ndarray]
 
@@ -63,7 +64,7 @@ def stacked_scores(scores: np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
 def context_features(
     scores: np.ndarray, table: pd.DataFrame, reference: Reference | None = None, *, single: bool = False,
-    shortcuts: bool = False,
+    count_poor: bool = False, shortcuts: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """One row an image, in the order of the table; float64, the score's own position first.
 
@@ -73,6 +74,7 @@ def context_features(
         All images of a patient should be here: each one's features rest on the others. Labels are not looked at.
       reference: of the training patients; without, these images themselves.
       single: leave out what rests on the patient's other images.
+      count_poor: leave out `extremes`, by which the number of the patient's images can be told.
       shortcuts: add the number of images of the patient and, where the table has them, width and height. They tell how
         this set was collected (AUC 0.72 and 0.78 alone), not what the lesion is.
 
@@ -82,16 +84,12 @@ def context_features(
     Raises: UserError as `stacked_scores`.
     """
     stacked = stacked_scores(scores, table)
-    position = (reference or fit_reference(stacked, table)).position(stacked)
-    groups = [group for name, group in GROUPS.items() if _wanted(name, single, shortcuts)]
+    reference = reference or fit_reference(stacked, table)
+    position = reference.position(stacked)
     columns: Columns = {}
-    for group in groups:
-        columns |= group(position, table, reference or fit_reference(stacked, table))
+    for name in groups_of(single, count_poor, shortcuts):
+        columns |= GROUPS[name](position, table, reference)
     return pd.DataFrame(columns, index=table.index, dtype=np.float64)
-
-
-def _wanted(group: str, single: bool, shortcuts: bool) -> bool:
-    return shortcuts if group == "shortcuts" else not (single and group in OF_OTHERS)
 
 
 def own_score(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
@@ -113,32 +111,39 @@ def metadata(position: np.ndarray, table: pd.DataFrame, reference: Reference) ->
 
 
 def companions(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
-    """Leave-one-out statistics of the patient's other images, and the score against them."""
+    """Leave-one-out location and spread of the patient's other images, and the score against them.
+
+    Of what can be told of companions these forms depend least on how many there are.
+    """
     own, others = position[0], Others(table[PATIENT].to_numpy(str), position[0])
-    columns = {f"others_q{100 * share:g}": _filled(others.quantile(share), _usual(share)) for share in QUANTILES}
-    columns["others_mean"] = _filled(others.mean(), 0.0)
-    columns["others_second"] = _filled(others.second_highest(), _usual(0.9))
-    columns |= {f"over_{name}": own - column for name, column in columns.items()}
+    columns = _against(own, {f"others_q{100 * share:g}": others.quantile(share) for share in CENTRAL}, CENTRAL)
+    columns |= _against(own, {"others_mean": others.mean()}, (0.5,))
     deviation = _filled(others.deviation(), LOGISTIC_DEVIATION)
     columns["others_deviation"] = deviation
     columns["ugly_duckling"] = columns["over_others_mean"] / (deviation + 0.5)  # no spread of few is not to be believed
-    columns["share_above"] = np.where(others.count > 0, others.share_above(), 1 / (1 + np.exp(own)))
+    same = Others(np.char.add(np.char.add(_text(table[PATIENT]), "|"), _text(table[SITE])), own)
+    columns["over_same_site"] = own - _filled(same.quantile(0.5), 0.0)
+    age = pd.to_numeric(table[AGE], errors="coerce").to_numpy(np.float64)
+    of_patient = pd.Series(age).groupby(table[PATIENT].to_numpy(object))
+    columns["age_since_mean"] = age - of_patient.transform("mean").to_numpy(np.float64)
     return columns
 
 
-def companion_metadata(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
-    """Where and when the patient's other images were taken, and the score against those of the same site."""
-    patient, site = table[PATIENT].to_numpy(str), table[SITE].fillna("").to_numpy(str)
-    columns = {}
+def extremes(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
+    """The patient's most and least alarming other images, the rank among them, and where they were taken.
+
+    The highest of many is higher than the highest of few, and a share of 1/7 tells that there are seven: with these,
+    the features tell the number of images (`evidence.count_told`).
+    """
+    own, others = position[0], Others(table[PATIENT].to_numpy(str), position[0])
+    columns = _against(own, {f"others_q{100 * share:g}": others.quantile(share) for share in EXTREME}, EXTREME)
+    columns |= _against(own, {"others_second": others.second_highest()}, (0.9,))
+    columns["share_above"] = np.where(others.count > 0, others.share_above(), 1 / (1 + np.exp(own)))
+    patient, site = _text(table[PATIENT]), _text(table[SITE])
     for name in SITES:
-        here = (site == name).astype(np.float64)
-        columns[f"others_at_{name}"] = _filled(Others(patient, here).mean(), 0.0)
-    same = Others(np.char.add(np.char.add(patient, "|"), site), position[0])
-    everyone = Others(patient, position[0])
-    columns["others_at_same_site"] = np.where(everyone.count > 0, same.count / np.maximum(everyone.count, 1), 0.0)
-    columns["over_same_site"] = position[0] - _filled(same.quantile(0.5), 0.0)
-    age = pd.to_numeric(table[AGE], errors="coerce").groupby(table[PATIENT].to_numpy(object))
-    columns["age_since_mean"] = (table[AGE] - age.transform("mean")).to_numpy(np.float64)
+        columns[f"others_at_{name}"] = _filled(Others(patient, (site == name).astype(np.float64)).mean(), 0.0)
+    same = Others(np.char.add(np.char.add(patient, "|"), site), own)
+    columns["others_at_same_site"] = same.count / np.maximum(others.count, 1)
     return columns
 
 
@@ -155,10 +160,26 @@ GROUPS: dict[str, Callable[[np.ndarray, pd.DataFrame, Reference], Columns]] = {
     "own_score": own_score,
     "metadata": metadata,
     "companions": companions,
-    "companion_metadata": companion_metadata,
+    "extremes": extremes,
     "shortcuts": counted_and_measured,
 }
-OF_OTHERS = ("companions", "companion_metadata")
+
+
+def groups_of(single: bool, count_poor: bool, shortcuts: bool) -> list[str]:
+    """Names in `GROUPS` that such features are made of."""
+    left_out = {"companions", "extremes"} if single else {"extremes"} if count_poor else set()
+    return [name for name in GROUPS if name not in left_out and (shortcuts or name != "shortcuts")]
+
+
+def _against(own: np.ndarray, columns: Columns, shares: tuple[float, ...]) -> Columns:
+    """Each column, filled with the quantile of all images at its share where there are no companions, and the score
+    above it."""
+    filled = {name: _filled(column, _usual(share)) for (name, column), share in zip(columns.items(), shares)}
+    return filled | {f"over_{name}": own - column for name, column in filled.items()}
+
+
+def _text(column: pd.Series) -> np.ndarray:
+    return column.fillna("").to_numpy(str)
 
 
 def _filled(values: np.ndarray, neutral: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,11 +28,11 @@ TREES = {
 class ContextSettings:
     """What the model may look at and how long it averages.
 
-    Attributes: single: each image without the patient's other images. shortcuts: number of images and image size too.
-    seeds: boosted models to average.
+    Attributes: single, count_poor, shortcuts: as of `context_features`. seeds: boosted models to average.
     """
 
     single: bool = False
+    count_poor: bool = False
     shortcuts: bool = False
     seeds: int = 3
 
@@ -63,7 +64,7 @@ class ContextModel:
 
 
 def _which(settings: ContextSettings) -> dict[str, bool]:
-    return {"single": settings.single, "shortcuts": settings.shortcuts}
+    return {"single": settings.single, "count_poor": settings.count_poor, "shortcuts": settings.shortcuts}
 
 
 def fit_context(
@@ -84,9 +85,8 @@ def fit_context(
     models = (fit_logistic(features, target), *(fit_trees(features, target, seed) for seed in range(settings.seeds)))
     # The trees together weigh as much as the regression.
     weighted = (models[0],) * settings.seeds + models[1:] if settings.seeds else models
-    alone = None if settings.single else fit_context(
-        scores, table, target, ContextSettings(True, settings.shortcuts, settings.seeds)
-    )  # fmt: skip
+    as_alone = dataclasses.replace(settings, single=True)
+    alone = None if settings.single else fit_context(scores, table, target, as_alone)
     return ContextModel(settings, reference, weighted, alone)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-
 
 class Others:
     """The values of each image's companions: the other images of the same group, without the image itself.
