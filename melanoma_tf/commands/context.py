@@ -1,9 +1,9 @@
 """Improves each image's score by what is known of the patient and of the patient's other images.
 
-Fitted on out-of-fold predictions, cross-fitted by patient and compared with the input. Writes oof.csv (each image judged
-by a model that saw no image of its patient), test.csv where --test is given, and context.json. The number of images of
-a patient and the image size are never used in what is written: they tell how the set was collected, and --shortcuts
-shows by how much.
+Fitted on out-of-fold predictions, cross-fitted by patient and compared with the input. Writes oof.csv (each image
+judged by a model that saw no image of its patient), test.csv where --test is given, and context.json. The number of
+images of a patient and the image size are never used in what is written: they tell how the set was collected, and
+--shortcuts shows by how much.
 """
 
 from __future__ import annotations
