@@ -6,7 +6,18 @@ from melanoma_tf import command_line
 
 COMMANDS = {
     name: f"melanoma_tf.commands.{name}"
-    for name in ("demo", "folds", "show_augment", "bench_input", "train", "predict", "blend", "submit", "report")
+    for name in (
+        "demo",
+        "folds",
+        "show_augment",
+        "bench_input",
+        "train",
+        "predict",
+        "blend",
+        "context",
+        "submit",
+        "report",
+    )
 }
 
 

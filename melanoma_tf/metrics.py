@@ -81,12 +81,14 @@ def auc_interval(
     if auc in (0.0, 1.0):
         low, high = _perfect_limits(target, cluster, auc, confidence)
     else:
-        deviation = _cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
+        deviation = cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
         low, high = _logit_limits(auc, deviation, confidence)
     return Interval(auc, low, high, len(target), int(target.sum()), int(np.max(cluster)) + 1)
 
 
-def _cluster_variance(target: np.ndarray, components: np.ndarray, auc: float, cluster: np.ndarray) -> float:
+def cluster_variance(target: np.ndarray, components: np.ndarray, auc: float, cluster: np.ndarray) -> float:
+    """Variance of an AUC, or of a difference of two, whose structural components (`placements`, or their differences)
+    are float64[N]; cluster int[N], 0 and on (Obuchowski 1997)."""
     centred = components - auc
     positive = np.bincount(cluster, weights=np.where(target, centred, 0))
     negative = np.bincount(cluster, weights=np.where(target, 0, centred))
