@@ -80,11 +80,11 @@ def test_where_there_is_no_effect_nothing_is_lost_beyond_noise():
 @pytest.mark.parametrize("single", [False, True])
 def test_a_monotone_change_of_scores_and_the_order_of_rows_change_nothing(single):
     scores, table, _ = cohort(offset=1.0, fewest=1)
-    features = context.context_features(scores, table, single=single, shortcuts=True)
-    pd.testing.assert_frame_equal(context.context_features(np.log(scores) * 3, table, single=single, shortcuts=True),
-                                  features)  # fmt: skip
+    which = {"single": single, "extremes": True, "shortcuts": True}
+    features = context.context_features(scores, table, **which)
+    pd.testing.assert_frame_equal(context.context_features(np.log(scores) * 3, table, **which), features)
     order = np.random.default_rng(1).permutation(len(table))
-    turned = context.context_features(scores[order], table.iloc[order], single=single, shortcuts=True)
+    turned = context.context_features(scores[order], table.iloc[order], **which)
     pd.testing.assert_frame_equal(turned.sort_index(), features, rtol=1e-9)
 
 
@@ -101,11 +101,12 @@ def test_the_reference_is_of_the_training_patients_alone():
 
 def test_a_patient_with_one_image_is_judged_as_without_companions():
     scores, table, target = cohort(offset=2.0)
-    lone = pd.DataFrame({column: table[column].iloc[:1] for column in table}).assign(patient_id="IP_alone")
+    lone = pd.DataFrame({column: table[column].iloc[:1] for column in table}).assign(
+        patient_id="IP_alone", age_approx=50.0
+    )
     fitted = context.fit_context(scores, table, target, QUICK)
-    features = context.context_features([0.3], lone, fitted.reference)
-    unknown = ["age", "male", "age_if_male", "age_since_mean"]
-    assert np.isfinite(features.drop(columns=unknown, errors="ignore")).all(axis=None)
+    features = context.context_features([0.3], lone, fitted.reference, extremes=True)
+    assert np.isfinite(features.drop(columns=["male", "age_if_male"])).all(axis=None)
     single = context.fit_context(scores, table, target, context.ContextSettings(single=True, seeds=1))
     np.testing.assert_array_equal(fitted.judge([0.3], lone), single.judge([0.3], lone))
     beside = pd.concat([table, lone], ignore_index=True)
@@ -160,13 +161,13 @@ def test_shortcuts_are_off_by_default():
     np.testing.assert_array_equal(more["images_of_patient"], evidence.images_of_patient(table["patient_id"]))
 
 
-def test_count_poor_features_tell_less_of_the_count():
+def test_without_extremes_features_tell_less_of_the_count():
     scores, table, target = cohort(patients=300)
     patients = table["patient_id"].to_numpy()
     fold = patient_folds(target, patients, 3)
-    every, poor = (context.context_features(scores, table, count_poor=poor) for poor in (False, True))
-    assert set(poor) < set(every) and {"others_q100", "others_second", "share_above"} <= set(every) - set(poor)
-    assert evidence.count_told(poor, patients, fold) < evidence.count_told(every, patients, fold) - 0.1
+    plain, more = (context.context_features(scores, table, extremes=extremes) for extremes in (False, True))
+    assert set(plain) < set(more) and {"others_q100", "others_second", "share_above"} <= set(more) - set(plain)
+    assert evidence.count_told(plain, patients, fold) < evidence.count_told(more, patients, fold) - 0.1
 
 
 def test_matched_auc_is_blind_to_the_number_of_images():

@@ -35,7 +35,7 @@ def define_flags(flag_values: CommandFlags) -> None:
         flag_values, "shortcuts", "show what image count and size would add; they are never in what is written"
     )
     boolean_flag(
-        flag_values, "count_poor", "without what of the other images tells how many there are: extremes, ranks"
+        flag_values, "extremes", "add the highest of the other images and the like, which tell how many there are"
     )
     integer_flag(flag_values, "folds", 5, "patient folds of the cross-fitting", lower_bound=2)
     integer_flag(flag_values, "repeats", 0, "further seeds of the folds, for a mean over them", lower_bound=0)
@@ -54,7 +54,7 @@ def main(flag_values: CommandFlags) -> None:
         raise UserError("--test and --test_csv belong together: predictions of test images, and the images' table")
     names, images = read_images(flag_values.oof, flag_values.table)
     test = read_scored(flag_values.test, flag_values.test_csv) if flag_values.test else None
-    settings = ContextSettings(flag_values.single, flag_values.count_poor)
+    settings = ContextSettings(flag_values.single, flag_values.extremes)
     study = study_context(
         images, settings, flag_values.folds, repeats=flag_values.repeats, shortcuts=flag_values.shortcuts
     )

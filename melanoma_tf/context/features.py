@@ -64,7 +64,7 @@ def stacked_scores(scores: np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
 def context_features(
     scores: np.ndarray, table: pd.DataFrame, reference: Reference | None = None, *, single: bool = False,
-    count_poor: bool = False, shortcuts: bool = False,
+    extremes: bool = False, shortcuts: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """One row an image, in the order of the table; float64, the score's own position first.
 
@@ -74,7 +74,7 @@ def context_features(
         All images of a patient should be here: each one's features rest on the others. Labels are not looked at.
       reference: of the training patients; without, these images themselves.
       single: leave out what rests on the patient's other images.
-      count_poor: leave out `extremes`, by which the number of the patient's images can be told.
+      extremes: add the extremes of the other images and the rank among them, by which their number can be told.
       shortcuts: add the number of images of the patient and, where the table has them, width and height. They tell how
         this set was collected (AUC 0.72 and 0.78 alone), not what the lesion is.
 
@@ -87,7 +87,7 @@ def context_features(
     reference = reference or fit_reference(stacked, table)
     position = reference.position(stacked)
     columns: Columns = {}
-    for name in groups_of(single, count_poor, shortcuts):
+    for name in groups_of(single, extremes, shortcuts):
         columns |= GROUPS[name](position, table, reference)
     return pd.DataFrame(columns, index=table.index, dtype=np.float64)
 
@@ -123,10 +123,23 @@ def companions(position: np.ndarray, table: pd.DataFrame, reference: Reference) 
     columns["ugly_duckling"] = columns["over_others_mean"] / (deviation + 0.5)  # no spread of few is not to be believed
     same = Others(np.char.add(np.char.add(_text(table[PATIENT]), "|"), _text(table[SITE])), own)
     columns["over_same_site"] = own - _filled(same.quantile(0.5), 0.0)
-    age = pd.to_numeric(table[AGE], errors="coerce").to_numpy(np.float64)
-    of_patient = pd.Series(age).groupby(table[PATIENT].to_numpy(object))
-    columns["age_since_mean"] = age - of_patient.transform("mean").to_numpy(np.float64)
     return columns
+
+
+def visits(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
+    """When the image was taken among the patient's: years since the first, until the last and from the mean, and the
+    share of companions of the same age, which stands for the visit."""
+    age = pd.to_numeric(table[AGE], errors="coerce").reset_index(drop=True)
+    of_patient = age.groupby(table[PATIENT].to_numpy(object))
+    patient = _text(table[PATIENT])
+    visit = np.char.add(np.char.add(patient, "|"), age.to_numpy(str))
+    others, same = Others(patient, position[0]).count, Others(visit, position[0]).count
+    return {
+        "age_since_mean": (age - of_patient.transform("mean")).to_numpy(np.float64),
+        "since_first": (age - of_patient.transform("min")).to_numpy(np.float64),
+        "until_last": (of_patient.transform("max") - age).to_numpy(np.float64),
+        "others_at_same_visit": np.where(others > 0, same / np.maximum(others, 1), 1.0),
+    }
 
 
 def extremes(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
@@ -160,15 +173,17 @@ GROUPS: dict[str, Callable[[np.ndarray, pd.DataFrame, Reference], Columns]] = {
     "own_score": own_score,
     "metadata": metadata,
     "companions": companions,
+    "visits": visits,
     "extremes": extremes,
     "shortcuts": counted_and_measured,
 }
 
 
-def groups_of(single: bool, count_poor: bool, shortcuts: bool) -> list[str]:
+def groups_of(single: bool, extremes: bool, shortcuts: bool) -> list[str]:
     """Names in `GROUPS` that such features are made of."""
-    left_out = {"companions", "extremes"} if single else {"extremes"} if count_poor else set()
-    return [name for name in GROUPS if name not in left_out and (shortcuts or name != "shortcuts")]
+    of_others = {"companions": True, "visits": True, "extremes": extremes}
+    wanted = {name: use and not single for name, use in of_others.items()} | {"shortcuts": shortcuts}
+    return [name for name in GROUPS if wanted.get(name, True)]
 
 
 def _against(own: np.ndarray, columns: Columns, shares: tuple[float, ...]) -> Columns:

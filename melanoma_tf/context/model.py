@@ -19,7 +19,7 @@ LogOdds = Callable[[pd.DataFrame], np.ndarray]
 HINGES = (0.9, 0.98)  # quantiles of the score above which its slope may change; melanoma is in the upper tail
 PENALTY = 0.1  # C of scikit-learn, on standardised features
 TREES = {
-    "max_iter": 150, "learning_rate": 0.04, "max_leaf_nodes": 8, "min_samples_leaf": 60, "l2_regularization": 10.0,
+    "max_iter": 250, "learning_rate": 0.04, "max_leaf_nodes": 4, "min_samples_leaf": 60, "l2_regularization": 10.0,
     "max_features": 0.4, "early_stopping": False,
 }  # fmt: skip
 
@@ -28,11 +28,11 @@ TREES = {
 class ContextSettings:
     """What the model may look at and how long it averages.
 
-    Attributes: single, count_poor, shortcuts: as of `context_features`. seeds: boosted models to average.
+    Attributes: single, extremes, shortcuts: as of `context_features`. seeds: boosted models to average.
     """
 
     single: bool = False
-    count_poor: bool = False
+    extremes: bool = False
     shortcuts: bool = False
     seeds: int = 3
 
@@ -64,7 +64,7 @@ class ContextModel:
 
 
 def _which(settings: ContextSettings) -> dict[str, bool]:
-    return {"single": settings.single, "count_poor": settings.count_poor, "shortcuts": settings.shortcuts}
+    return {"single": settings.single, "extremes": settings.extremes, "shortcuts": settings.shortcuts}
 
 
 def fit_context(

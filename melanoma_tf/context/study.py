@@ -91,8 +91,8 @@ def _count_told(images: Images, fold: np.ndarray) -> dict[str, float]:
     features = {
         "input": pd.DataFrame({"score": images.subject}),
         "single": context_features(images.scores, images.table, single=True),
-        "count_poor": context_features(images.scores, images.table, count_poor=True),
         "context": context_features(images.scores, images.table),
+        "extremes": context_features(images.scores, images.table, extremes=True),
     }
     return {name: count_told(columns, images.patients, fold) for name, columns in features.items()}
 
