@@ -81,7 +81,7 @@ def study_context(
         "by_size": auc_by_size(images.target, named, images.patients),
         "matched": {name: matched_auc(images.target, score, images.patients) for name, score in named.items()},
         "count_told": _count_told(images, fold),
-        "repeats": [_repeat(images, settings, folds, number) for number in range(1, repeats + 1)],
+        "repeats": [_repeat(images, settings, folds, number) for number in range(seed + 1, seed + repeats + 1)],
         "shortcuts": _shortcuts(images, fold, settings, judged.context) if shortcuts else None,
     }
     return Study(model, fold, judged.context, record)
