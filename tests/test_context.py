@@ -228,11 +228,11 @@ def test_command(files, monkeypatch, capsys):
         monkeypatch, capsys, *given, "--test=test.csv", "--test_csv=test_table.csv", "--shortcuts", "--repeats=1"
     )
     assert code == 0
-    assert "WARNING, not written: with the shortcuts images_of_patient" in printed
+    assert "WARNING, not written: with images_of_patient (AUC alone 0." in printed
     record = json.loads((files / "out" / "context.json").read_text())
     oof, test = (read_predictions(files / "out" / name) for name in ("oof.csv", "test.csv"))
     assert record["auc"]["context"]["value"] == metrics.roc_auc(oof.target, oof.probability)
-    assert record["difference"]["low"] > 0 and record["shortcuts"]["features"] == ["images_of_patient"]
+    assert record["difference"]["low"] > 0 and set(record["shortcuts"]["alone"]) == {"images_of_patient"}
     assert set(test.image_name) == set(read_predictions("test.csv").image_name)
     assert sum(row["images"] for row in record["by_size"]) == len(oof)
     table = pd.read_csv("table.csv").set_index("image_name").loc[oof.image_name]

@@ -164,10 +164,10 @@ def _repeat_lines(repeats: list[dict]) -> list[str]:
 def _shortcut_lines(shortcuts: dict | None) -> list[str]:
     if shortcuts is None:
         return []
+    alone = ", ".join(f"{name} (AUC alone {auc:.2f})" for name, auc in shortcuts["alone"].items())
     return [
         "",
-        f"WARNING, not written: with the shortcuts {', '.join(shortcuts['features'])}, which tell how this set was "
-        "collected and not what a lesion is:",
+        f"WARNING, not written: with {alone}, which tell how this set was collected, not what a lesion is:",
         f"{'with shortcuts':<28}{Interval(**shortcuts['auc'])}",
         f"{'difference to without':<28}{Difference(**shortcuts['difference'])}",
         f"AUC between patients with equally many images: {shortcuts['matched']:.4f}",

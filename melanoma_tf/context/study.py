@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from melanoma_tf.context.evidence import auc_by_size, count_told, matched_auc
+from melanoma_tf.context.evidence import auc_by_size, count_told, images_of_patient, matched_auc
 from melanoma_tf.context.features import context_features
 from melanoma_tf.context.model import DEFAULT, ContextModel, ContextSettings, Judged, fit_context, judge_folds
 from melanoma_tf.cross_fit import patient_folds
@@ -110,8 +110,18 @@ def _repeat(images: Images, settings: ContextSettings, folds: int, seed: int) ->
 def _shortcuts(images: Images, fold: np.ndarray, settings: ContextSettings, without: np.ndarray) -> dict:
     with_them = images.cross_fit(fold, dataclasses.replace(settings, shortcuts=True)).context
     return {
-        "features": ["images_of_patient", *(name for name in (WIDTH, HEIGHT) if name in images.table)],
+        "alone": _alone(images),
         "auc": images.auc(with_them),
         "difference": images.difference(without, with_them),
         "matched": matched_auc(images.target, with_them, images.patients),
     }
+
+
+def _alone(images: Images) -> dict[str, float]:
+    """AUC of each shortcut as if it were a score, turned so that it is 0.5 or more; an unknown size counts as 0."""
+    values = {"images_of_patient": images_of_patient(images.patients)}
+    for name in (WIDTH, HEIGHT):
+        if name in images.table:
+            values[name] = pd.to_numeric(images.table[name], errors="coerce").fillna(0).to_numpy()
+    aucs = {name: roc_auc(images.target, value) for name, value in values.items()}
+    return {name: max(auc, 1 - auc) for name, auc in aucs.items()}
