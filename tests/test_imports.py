@@ -12,7 +12,7 @@ LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
      "balance", "cross_fit", "paired", "evaluation", "keras_compat", "progress", "randomness", "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
-     "submission", "report"},
+     "calibration", "submission", "report"},
     {"inference", "miniature"},
     {"predict"},
     {"train"},
