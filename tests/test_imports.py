@@ -13,7 +13,7 @@ LEVELS = [
      "balance", "cross_fit", "paired", "keras_compat", "progress", "randomness", "fold_counts",
      "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
-     "submission", "report"},
+     "submission", "report", "audit"},
     {"inference", "miniature"},
     {"predict"},
     {"train"},
