@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import textwrap
 
@@ -31,14 +32,12 @@ def describe(findings: list[Finding], *, colour: bool = False) -> str:
 
 
 def total(findings: list[Finding]) -> str:
-    """How many of each verdict: `1 LEAK, 3 warnings, 20 ok, 2 not checked`."""
-    numbers = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in COLOURS}
+    """How many of each verdict: `1 LEAK, 3 warnings, 20 ok, 2 not checked`, or `no leak, ...`."""
+    numbers = collections.Counter(finding.verdict for finding in findings)
     plural = {LEAK: "LEAKS", WARNING: "warnings"}
-    return ", ".join(
-        f"{number} {plural.get(verdict, verdict) if number != 1 else verdict}"
-        for verdict, number in numbers.items()
-        if number or verdict == LEAK
-    )
+    told = [f"{numbers[verdict]} {verdict if numbers[verdict] == 1 else plural.get(verdict, verdict)}"
+            for verdict in COLOURS if numbers[verdict]]  # fmt: skip
+    return ", ".join(told if numbers[LEAK] else ["no leak", *told])
 
 
 def _lines(finding: Finding, width: int, colour: bool) -> list[str]:
