@@ -9,6 +9,7 @@ COMMANDS = {
     for name in (
         "demo",
         "folds",
+        "audit",
         "show_augment",
         "bench_input",
         "train",
