@@ -22,6 +22,7 @@ ONE_FILE_EACH = {
     "apache_beam": "tfrecord_tools/beam.py",
     "efficientnet": "melanoma_tf/models/efficientnet_package.py",
     "pydicom": "melanoma_tf/dicom.py",
+    "tensorflow_addons": "melanoma_tf/optimizers/addons.py",
 }
 FILES = sorted([*ROOT.glob("melanoma_tf/**/*.py"), *ROOT.glob("tfrecord_tools/**/*.py")])
 
