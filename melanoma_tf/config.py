@@ -111,8 +111,9 @@ class ModelConfig:
 class TrainConfig:
     """Optimisation.
 
-    batch_size is global, over all replicas. learning_rate is the peak; schedule `cosine`, `exponential` or `constant`
-    after warmup_epochs (linear). optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
+    batch_size is global, over all replicas. learning_rate is the peak; schedule is a name in `SCHEDULES`, after
+    warmup_epochs (linear; `one_cycle` has a rise of its own); restarts: cycles of the schedule `restarts`.
+    optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
     norm of the gradient, 0 = unlimited. select: weights that predict, `last`, or `best` by validation AUC, which
     flatters the out-of-fold score. checkpoint_minutes: time between checkpoints inside an epoch.
     """
@@ -126,6 +127,7 @@ class TrainConfig:
     schedule: str = "cosine"
     final_learning_rate_ratio: float = 0.01
     decay_per_epoch: float = 0.8
+    restarts: int = 3
     loss: str = "binary_cross_entropy"
     label_smoothing: float = 0.05
     clip_norm: float = 0.0
@@ -241,6 +243,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "train.warmup_epochs": (0, 10_000),
     "train.final_learning_rate_ratio": (0, 1),
     "train.decay_per_epoch": (0, 1),
+    "train.restarts": (1, 10_000),
     "train.label_smoothing": (0, 0.99),
     "train.weight_decay": (0, 100),
     "train.clip_norm": (0, 1e9),
@@ -253,7 +256,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "augment.border": ("reflect", "edge", "constant"),
     "model.topology": ("keras", "torchvision"),
     "predict.view_kind": ("dihedral", "crops", "random"),
-    "train.schedule": ("cosine", "exponential", "constant"),
+    "train.schedule": ("cosine", "exponential", "constant", "restarts", "one_cycle"),
     "train.select": ("last", "best"),
 }
 

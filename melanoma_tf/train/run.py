@@ -27,6 +27,7 @@ from melanoma_tf.losses import get_loss
 from melanoma_tf.models import build_model
 from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.predictions import Predictions, read_predictions
+from melanoma_tf.schedules import learning_rate
 from melanoma_tf.train.fold import Fold, FoldRun
 
 ALL = "all"
@@ -150,6 +151,7 @@ def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
     get_loss(config.train.loss)
     groups(config.augment.one_of)
+    learning_rate(config.train, 0.0)
     build_optimizer(config.train)
     build_model(config.model, config.data.image_size)
 
