@@ -11,6 +11,7 @@ COMMANDS = {
         "folds",
         "show_augment",
         "bench_input",
+        "find_rate",
         "train",
         "predict",
         "blend",

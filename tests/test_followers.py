@@ -1,24 +1,28 @@
 """Averages, slow weights, sharpness, rates by layer: as arithmetic on a tiny network, in one step and in whole runs."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from melanoma_tf import config as configuration
 from melanoma_tf.errors import UserError
-from melanoma_tf.predictions import read_predictions
 
-from .conftest import TINY, settings
+from .conftest import TINY
 
 tf = pytest.importorskip("tensorflow")
 
 from melanoma_tf.keras_compat import keras  # noqa: E402
 from melanoma_tf.models import build_model  # noqa: E402
+from melanoma_tf.models.normalizations import normalizations, running_statistics  # noqa: E402
 from melanoma_tf.models.stages import freeze_stages, rate_factors, stages  # noqa: E402
 from melanoma_tf.optimizers import build_optimizer  # noqa: E402
 from melanoma_tf.train.followers import build_followers, require_one_average  # noqa: E402
-from melanoma_tf.train.step import build_train_step, step_seed  # noqa: E402
+from melanoma_tf.train.statistics import build_statistics_step, estimate_statistics  # noqa: E402
+from melanoma_tf.train.step import build_train_step, compiled_augmentation, step_seed  # noqa: E402
 
 
 def recipe(*more):
@@ -26,18 +30,21 @@ def recipe(*more):
 
 
 class Training:
-    """A tiny network and its step on batches of noise, on one device."""
+    """A tiny network and its step on batches of noise. still: BatchNormalization as in inference."""
 
-    def __init__(self, *more):
+    def __init__(self, *more, strategy=None, still=False):
         self.config = recipe(*more)
         keras.backend.clear_session()
         keras.utils.set_random_seed(7)
-        self.model = build_model(self.config.model, 32)
-        freeze_stages(self.model, self.config.train.frozen_stages)
-        self.optimizer = build_optimizer(self.config.train)
-        self.optimizer.build(self.model.trainable_variables)
-        self.followers = build_followers(self.config, self.model, self.optimizer)
-        strategy = tf.distribute.get_strategy()
+        strategy = strategy or tf.distribute.get_strategy()
+        with strategy.scope():
+            self.model = build_model(self.config.model, 32)
+            freeze_stages(self.model, self.config.train.frozen_stages)
+            for layer in normalizations(self.model) if still else []:
+                layer.trainable = False
+            self.optimizer = build_optimizer(self.config.train)
+            self.optimizer.build(self.model.trainable_variables)
+            self.followers = build_followers(self.config, self.model, self.optimizer)
         self.step = build_train_step(strategy, self.model, self.optimizer, self.config, self.followers.values())
 
     def run(self, steps, rate=0.01, first=0):
@@ -84,9 +91,98 @@ def test_lookahead_returns_half_the_way_every_third_step():
     start, (path, _) = fast.model.get_weights(), fast.run(3)
     got, _ = Training("train.optimizer=sgd", "train.lookahead_steps=3").run(3)
     same(got[1], path[1])
-    moving = [weight.name.startswith(("moving", "tiny_bn")) and "moving" in weight.name for weight in fast.model.weights]
+    moving = [
+        weight.name.startswith(("moving", "tiny_bn")) and "moving" in weight.name for weight in fast.model.weights
+    ]
     half = [b if still else a + 0.5 * (b - a) for a, b, still in zip(start, path[2], moving)]
     same(got[2], half, rtol=1e-6, atol=1e-7)
+
+
+def test_lookahead_equals_addons_step_by_step():
+    tfa = pytest.importorskip("tensorflow_addons", exc_type=ImportError)
+    got, _ = Training("train.optimizer=radam", "train.lookahead_steps=5", "train.lookahead_rate=0.3").run(20)
+    theirs = Training("train.optimizer=tfa:RectifiedAdam")
+    wrapped = tfa.optimizers.Lookahead(theirs.optimizer, sync_period=5, slow_step_size=0.3)
+    wrapped._create_all_weights(theirs.model.trainable_variables)
+    theirs.step = build_train_step(tf.distribute.get_strategy(), theirs.model, wrapped, theirs.config)
+    want, _ = theirs.run(20)
+    for ours, other in zip(got, want):
+        same(ours, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_of_epochs_begins_where_it_should():
+    training = Training("train.epochs=4", "train.swa_epochs=3")
+    mean = training.followers["average"]
+    start, estimated = training.model.get_weights(), []
+    for epoch, value in enumerate((5.0, 1.0, 2.0, 6.0)):
+        training.model.set_weights([np.full_like(one, value) for one in start])
+        mean.after_epoch(epoch, lambda epoch=epoch: estimated.append(epoch))
+        want = {0: 5.0, 1: 1.0, 2: (1.0 + 2.0) / 2, 3: (1.0 + 2.0 + 6.0) / 3}[epoch]
+        same(mean.model.get_weights(), [np.full_like(one, want) for one in start], rtol=1e-6)
+    assert estimated == [2, 3]  # until then it is one set of weights, whose statistics are its own
+
+
+def test_statistics_are_those_of_the_batches_alone():
+    """Against a pass in training mode, which moves each running value by (1 - momentum) of the way."""
+    training = Training("model.dropout=0")
+    model, augmented = training.model, compiled_augmentation(training.config, 1)
+    before = [variable.numpy() for variable in running_statistics(model)]
+    momentum = [layer.momentum for layer in normalizations(model) for _ in range(2)]
+    assert len(before) == 6 and set(momentum) == {0.9}
+    wanted = []
+    for number in (0, 1):
+        for variable, value in zip(running_statistics(model), before):
+            variable.assign(value)
+        seed, one = tf.constant(step_seed(1, "0", number)), batch(number)
+        images, _ = augmented(one["image"], one["target"], seed, tf.constant(0))
+        model({"image": images, "meta": one["meta"]}, training=True)
+        after = [variable.numpy() for variable in running_statistics(model)]
+        wanted.append([(b - m * a) / (1 - m) for a, b, m in zip(before, after, momentum)])
+    step = build_statistics_step(tf.distribute.get_strategy(), model, training.config)
+    found = []
+    for _ in range(2):
+        estimate_statistics(model, step, [(step_seed(1, "0", number), batch(number)) for number in (0, 1)])
+        found.append([variable.numpy() for variable in running_statistics(model)])
+    same(found[0], [(a + b) / 2 for a, b in zip(*wanted)], rtol=1e-3, atol=1e-4)
+    same(found[1], found[0])
+
+
+TWO_REPLICAS = """
+import json, sys
+import tensorflow as tf
+from melanoma_tf.distribute import make_strategy
+from tests.test_followers import followed
+if sys.argv[1] == "2":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+print(json.dumps(followed(make_strategy("mirrored" if sys.argv[1] == "2" else "one"))))
+"""
+EVERYTHING = [
+    "train.optimizer=radam", "train.ema=0.5", "train.sam_rho=0.1", "train.lookahead_steps=2", "train.layer_decay=0.5",
+    "model.dropout=0",
+]  # fmt: skip
+
+
+def followed(strategy):
+    """Loss and size of the averaged weights after each of four steps, with everything on."""
+    training = Training(*EVERYTHING, strategy=strategy, still=True)
+    path = []
+    for number in range(4):
+        dataset = tf.data.Dataset.from_tensors(batch(number)).unbatch().batch(8)
+        part = next(iter(strategy.experimental_distribute_dataset(dataset)))
+        loss = float(training.step(part, tf.constant(step_seed(1, "0", number)), tf.constant(0.01)))
+        average = training.followers["average"].model
+        path += [loss, *(float(np.abs(weight).sum()) for weight in average.get_weights())]
+    return path
+
+
+def test_two_replicas_follow_like_one():
+    one, two = (
+        json.loads(subprocess.run([sys.executable, "-c", TWO_REPLICAS, count], capture_output=True, text=True,
+                                  check=True).stdout.splitlines()[-1])
+        for count in ("1", "2")
+    )  # fmt: skip
+    np.testing.assert_allclose(two, one, rtol=1e-4)
 
 
 def test_rates_by_layer_shorten_each_stages_first_step():
@@ -109,9 +205,7 @@ def test_frozen_stages_keep_weights_and_statistics():
         assert np.array_equal(a, b) == (id(weight) in frozen), weight.name
 
 
-@pytest.mark.parametrize(
-    ("backbone", "count"), [("efficientnet_b0", 10), ("efficientnet_package_b0", 10), ("tiny", 4)]
-)
+@pytest.mark.parametrize(("backbone", "count"), [("efficientnet_b0", 10), ("efficientnet_package_b0", 10), ("tiny", 4)])
 def test_every_weight_of_a_backbone_is_in_one_stage(backbone, count):
     if "package" in backbone:
         pytest.importorskip("efficientnet")
