@@ -163,7 +163,4 @@ class SlotOptimizer(tf.keras.optimizers.Optimizer):
         variable.assign_sub(rate * self.change(gradient, variable, slots, step))
 
     def get_config(self) -> dict:
-        rate = float(as_tensorflow(self.learning_rate))
-        return {key: value for key, value in super().get_config().items() if key != "is_legacy_optimizer"} | {
-            "learning_rate": rate
-        }
+        return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}

@@ -94,7 +94,7 @@ def _predicts_again(run_command, competition, fold, tmp_path):
         (["train.layer_decay=1.5"], "train.layer_decay is 1.5; valid is 0 to 1"),
     ],
 )
-def test_recipethat_do_not_fit_are_told_before_anything_is_written(competition_original, tmp_path, given, said):
+def test_settings_that_do_not_fit_are_told_before_anything_is_written(competition_original, tmp_path, given, said):
     with pytest.raises(UserError, match=said):
         recipe = configuration.override(configuration.load_recipe("demo"), [*TINY, *given])
         train(recipe, data_dir=str(competition_original), work_dir=str(tmp_path / "run"), fold="0")

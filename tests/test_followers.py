@@ -98,18 +98,6 @@ def test_lookahead_returns_half_the_way_every_third_step():
     same(got[2], half, rtol=1e-6, atol=1e-7)
 
 
-def test_lookahead_equals_addons_step_by_step():
-    tfa = pytest.importorskip("tensorflow_addons", exc_type=ImportError)
-    got, _ = Training("train.optimizer=radam", "train.lookahead_steps=5", "train.lookahead_rate=0.3").run(20)
-    theirs = Training("train.optimizer=tfa:RectifiedAdam")
-    wrapped = tfa.optimizers.Lookahead(theirs.optimizer, sync_period=5, slow_step_size=0.3)
-    wrapped._create_all_weights(theirs.model.trainable_variables)
-    theirs.step = build_train_step(tf.distribute.get_strategy(), theirs.model, wrapped, theirs.config)
-    want, _ = theirs.run(20)
-    for ours, other in zip(got, want):
-        same(ours, other, rtol=1e-4, atol=1e-6)
-
-
 def test_the_mean_of_epochs_begins_where_it_should():
     training = Training("train.epochs=4", "train.swa_epochs=3")
     mean = training.followers["average"]

@@ -1,6 +1,7 @@
 """Optimizers against plain NumPy, against tensorflow-addons, and on several devices."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from melanoma_tf.errors import UserError
 tf = pytest.importorskip("tensorflow")
 
 from melanoma_tf.optimizers import OPTIMIZERS, build_optimizer  # noqa: E402
+from melanoma_tf.train.followers import Lookahead  # noqa: E402
 
 STEPS, RATE = 20, 0.02
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
@@ -34,14 +36,17 @@ def problem():
     return [kernel, bias], gradients
 
 
-def descend(optimizer, steps=STEPS, rates=None):
-    """float64[steps, 18]: kernel and bias after every step."""
+def descend(optimizer, steps=STEPS, rates=None, lookahead=None):
+    """float64[steps, 18]: kernel and bias after every step. lookahead: its steps and rate."""
     weights, gradients = problem()
     optimizer.build(weights)
+    follower = Lookahead(SimpleNamespace(trainable_variables=weights), optimizer, *lookahead) if lookahead else None
     path = []
     for number in range(steps):
         optimizer.learning_rate.assign(RATE if rates is None else rates[number])
         optimizer.apply_gradients(zip(gradients(), weights))
+        if follower:
+            follower.after_update()
         path.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
     return np.array(path, np.float64)
 
@@ -162,6 +167,15 @@ def test_rectified_adam_equals_addons_step_by_step(tfa, decay):
 def test_lamb_equals_addons_step_by_step(tfa):
     theirs = of_addons(tfa, "LAMB", learning_rate=RATE, weight_decay=0.1, exclude_from_weight_decay=APART)
     np.testing.assert_allclose(descend(build_optimizer(config("lamb", 0.1))), descend(theirs), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["radam", "tfa:RectifiedAdam"])
+def test_lookahead_equals_addons_step_by_step(tfa, name):
+    ours = descend(build_optimizer(config(name)), lookahead=(5, 0.3))
+    inner = of_addons(tfa, "RectifiedAdam", learning_rate=RATE)
+    theirs = descend(of_addons(tfa, "Lookahead", optimizer=inner, sync_period=5, slow_step_size=0.3))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert np.abs(ours - descend(build_optimizer(config(name)))).max() > 0.01
 
 
 def test_decay_of_addons_is_ours_divided_by_the_learning_rate(tfa):

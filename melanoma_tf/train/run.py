@@ -154,7 +154,7 @@ def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
     get_loss(config.train.loss)
     groups(config.augment.one_of)
-    learning_rate(config.train, 0.0)
+    learning_rate(config.train, config.train.epochs)
     build_optimizer(config.train)
     require_one_average(config)
     snapshot_epochs(config)
