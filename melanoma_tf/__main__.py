@@ -12,6 +12,7 @@ COMMANDS = {
         "audit",
         "show_augment",
         "bench_input",
+        "find_rate",
         "train",
         "predict",
         "blend",

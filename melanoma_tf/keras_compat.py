@@ -142,3 +142,52 @@ def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
 
 def _is_swish(layer: tf.keras.layers.Activation) -> bool:
     return getattr(layer.activation, "__name__", "") in ("silu", "swish") and layer.activation is not swish
+
+
+def as_tensorflow(variable) -> tf.Variable:
+    """The TensorFlow variable behind a variable of Keras 3; any other as it is."""
+    return variable.value if IS_KERAS_3 and hasattr(variable, "path") else variable
+
+
+class SlotOptimizer(tf.keras.optimizers.Optimizer):
+    """An optimizer written once for both: `SLOTS` names what it keeps for each weight, `change` is one update.
+
+    Clipping, decoupled decay, tf.distribute and the saving of the slots are Keras' own.
+
+    Args: learning_rate; options: those of Keras' optimizers, such as weight_decay and global_clipnorm.
+    """
+
+    SLOTS: tuple[str, ...] = ()
+
+    def __init__(self, learning_rate: float, **options):
+        options = {"name": type(self).__name__, "weight_decay": None} | options
+        if IS_KERAS_3:
+            super().__init__(learning_rate=learning_rate, **options)
+        else:
+            super().__init__(**options)
+            self._learning_rate = self._build_learning_rate(learning_rate)
+
+    def change(self, gradient: tf.Tensor, weight: tf.Tensor, slots: list[tf.Variable], step: tf.Tensor) -> tf.Tensor:
+        """Assigns the slots, in the order of `SLOTS`; gives what is taken from the weight, times the learning rate.
+
+        Args: gradient, weight: of one shape and dtype. step: scalar of that dtype, 1 at the first update.
+        """
+        raise NotImplementedError
+
+    def build(self, variables) -> None:
+        if getattr(self, "_slots", None):
+            return
+        super().build(variables)
+        self._slots = [[self.add_variable_from_reference(one, name) for name in self.SLOTS] for one in variables]
+        self._built = True
+
+    def update_step(self, gradient, variable, learning_rate=None) -> None:
+        place = self._get_variable_index(variable) if IS_KERAS_3 else self._index_dict[self._var_key(variable)]
+        slots = [as_tensorflow(slot) for slot in self._slots[place]]
+        step = tf.cast(as_tensorflow(self.iterations) + 1, variable.dtype)
+        rate = tf.cast(as_tensorflow(self.learning_rate), variable.dtype)
+        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        variable.assign_sub(rate * self.change(gradient, variable, slots, step))
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}
