@@ -13,6 +13,7 @@ from melanoma_tf.models import pretrained
 from melanoma_tf.models.backbones import BACKBONES
 from melanoma_tf.models.color_constancy import ShadesOfGrey
 from melanoma_tf.tables import METADATA_WIDTH
+from melanoma_tf.targets import classes
 
 
 def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = True) -> keras.Model:
@@ -22,7 +23,7 @@ def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = Tr
       config: backbone, weights, head. size: side S of the images. pretrained_weights: False leaves `config.weights`
         unread, for a model whose own weights are loaded next.
 
-    Returns: model from {"image": float32[B,S,S,3] in [0,1], "meta": float32[B,M]} to logits float32[B,1].
+    Returns: model from {"image": float32[B,S,S,3] in [0,1], "meta": float32[B,M]} to logits float32[B,C], see `targets`.
     Raises: UserError for an unknown backbone or weights of another topology.
     """
     if config.backbone not in BACKBONES:
@@ -38,7 +39,7 @@ def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = Tr
         hidden = keras.layers.Dense(32, activation="relu", name="meta_hidden")(meta)
         features = keras.layers.Concatenate(name="image_and_meta")([features, hidden])
     features = SeededDropout(config.dropout, name="head_dropout")(features)
-    logits = keras.layers.Dense(1, dtype="float32", name="logits")(features)
+    logits = keras.layers.Dense(len(classes(config.target)), dtype="float32", name="logits")(features)
     return keras.Model({"image": image, "meta": meta}, logits, name="melanoma")
 
 

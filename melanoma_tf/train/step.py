@@ -11,8 +11,8 @@ import tensorflow as tf
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
 from melanoma_tf.keras_compat import keras, step_randomness
-from melanoma_tf.losses import get_loss
 from melanoma_tf.randomness import fold_in
+from melanoma_tf.train.objective import Objective
 
 
 def step_seed(seed: int, fold: str, step: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def build_train_step(
     strategy: tf.distribute.Strategy, model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config
 ) -> Callable:
     """Compiled step `(batch, seed int32[2], learning_rate float32) -> loss float32`, the mean over the global batch."""
-    loss_function, replicas = get_loss(config.train.loss), strategy.num_replicas_in_sync
+    objective, replicas = Objective(config), strategy.num_replicas_in_sync
     global_batch = float(config.train.batch_size)
 
     # Compiled, so that all of it is few passes over memory; on a TPU the whole step is compiled anyway.
@@ -36,12 +36,11 @@ def build_train_step(
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        images, target = augment_share(batch["image"], batch["target"], seed, replica)
+        images, target = augment_share(batch["image"], objective.truth(batch), seed, replica)
         inputs = {"image": images, "meta": batch["meta"]}
         own_seed = fold_in(seed, replica)
         with tf.GradientTape() as tape, step_randomness(own_seed):
-            logits = tf.cast(model(inputs, training=True), tf.float32)
-            losses = loss_function(target, logits, config.train.label_smoothing)
+            losses = objective.losses(target, model(inputs, training=True))
             loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.learning_rate.assign(learning_rate)
