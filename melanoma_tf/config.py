@@ -98,6 +98,9 @@ class ModelConfig:
     where the weights come from. metadata: also look at sex, age and site.
     color_constancy: take the colour of the light out of every image first.
     target: what is asked for, a name in `targets.TARGETS`: `binary`, `diagnosis3`, `diagnosis4` or `diagnosis9`.
+    auxiliary: what else is asked for in training, of `site,sex,age`. pooling: a name in `models.heads.POOLINGS`.
+    multi_sample_dropout: masks of the dropout; their logits are averaged. batch_norm: `train`, or `frozen` as loaded;
+    batch_norm_momentum: of its averages, 0 = as the backbone has it.
     """
 
     backbone: str = "efficientnet_b0"
@@ -108,6 +111,11 @@ class ModelConfig:
     metadata: bool = False
     color_constancy: bool = False
     target: str = "binary"
+    auxiliary: str = ""
+    pooling: str = "average"
+    multi_sample_dropout: int = 1
+    batch_norm: str = "train"
+    batch_norm_momentum: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +126,8 @@ class TrainConfig:
     after warmup_epochs (linear). optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
     norm of the gradient, 0 = unlimited. select: weights that predict, `last`, or `best` by validation AUC, which
     flatters the out-of-fold score. checkpoint_minutes: time between checkpoints inside an epoch.
-    focal_gamma, focal_alpha: of the focal losses. positive_weight: factor of a melanoma's loss.
+    focal_gamma, focal_alpha: of the focal losses. positive_weight: factor of a melanoma's loss;
+    auxiliary_weight: of each auxiliary head's.
     """
 
     epochs: int = 12
@@ -138,6 +147,7 @@ class TrainConfig:
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
     positive_weight: float = 1.0
+    auxiliary_weight: float = 0.1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,10 @@ def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, con
     return step
 
 
-def melanoma_probability(logits: tf.Tensor) -> tf.Tensor:
-    """float32[B] of logits [B,C]: the sigmoid of the only one, or melanoma's share of the softmax; it comes first."""
-    logits = tf.cast(logits, tf.float32)
+def melanoma_probability(outputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
+    """float32[B] of a model's outputs, logits [B,C]: the sigmoid of the only one, or melanoma's share of the softmax,
+    where it comes first. What auxiliary heads say is left out."""
+    logits = tf.cast(outputs["logits"] if isinstance(outputs, dict) else outputs, tf.float32)
     return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits))[:, 0]
 
 
