@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -23,15 +24,16 @@ from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.distribute import make_strategy
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import KERAS_VERSION, keras
-from melanoma_tf.losses import get_loss
 from melanoma_tf.models import build_model
 from melanoma_tf.models.stages import freeze_stages, rate_factors
 from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.predict import snapshot_epochs
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.schedules import learning_rate
+from melanoma_tf.targets import class_labels
 from melanoma_tf.train.fold import Fold, FoldRun
 from melanoma_tf.train.followers import require_one_average
+from melanoma_tf.train.objective import Objective
 
 ALL = "all"
 # Settings that decide nothing about the result, so that a rerun may change them.
@@ -60,6 +62,7 @@ def train(
     train_csv = train_csv or f"{data_dir.rstrip('/')}/train.csv"
     salvage = config.data.salvage
     images = load_image_set(data_dir, train_csv, "train", target=True, salvage=salvage)
+    images = dataclasses.replace(images, labels=class_labels(images.table, config.model.target, train_csv))
     test = _load_test(data_dir, test_csv, salvage)
     path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
     fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
@@ -119,7 +122,8 @@ def _plan(wanted: str, fold_of: np.ndarray | None, images: ImageSet, work_dir: P
 
 def _fingerprint(images: ImageSet) -> str:
     """Hash of the names, truths and shards' layout: what must be the same when a run goes on."""
-    layout = json.dumps([list(map(str, images.names)), images.target.tolist(), list(images.index.names)])
+    truth = images.target if images.labels is None else images.labels
+    layout = json.dumps([list(map(str, images.names)), truth.tolist(), list(images.index.names)])
     return files.sha256(layout.encode())
 
 
@@ -152,7 +156,7 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
 
 def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
-    get_loss(config.train.loss)
+    Objective(config)
     groups(config.augment.one_of)
     learning_rate(config.train, config.train.epochs)
     build_optimizer(config.train)

@@ -11,9 +11,9 @@ import tensorflow as tf
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
 from melanoma_tf.keras_compat import keras, step_randomness
-from melanoma_tf.losses import get_loss
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.followers import Follower
+from melanoma_tf.train.objective import Objective
 from melanoma_tf.train.sharpness import sharpness_aware
 from melanoma_tf.train.update import build_update
 
@@ -42,7 +42,7 @@ def build_train_step(
     followers: Iterable[Follower] = (),
 ) -> Callable:  # fmt: skip
     """Compiled step `(batch, seed int32[2], learning_rate float32) -> loss float32`, the mean over the global batch."""
-    loss_function, replicas = get_loss(config.train.loss), strategy.num_replicas_in_sync
+    objective, replicas = Objective(config), strategy.num_replicas_in_sync
     global_batch = float(config.train.batch_size)
     augment_share = compiled_augmentation(config, replicas)
     update = build_update(model, optimizer, config.train, followers)
@@ -50,14 +50,13 @@ def build_train_step(
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        images, target = augment_share(batch["image"], batch["target"], seed, replica)
+        images, target = augment_share(batch["image"], objective.truth(batch), seed, replica)
         inputs = {"image": images, "meta": batch["meta"]}
         own_seed = fold_in(seed, replica)
 
         def loss_and_gradients():
             with tf.GradientTape() as tape, step_randomness(own_seed):
-                logits = tf.cast(model(inputs, training=True), tf.float32)
-                losses = loss_function(target, logits, config.train.label_smoothing)
+                losses = objective.losses(target, model(inputs, training=True))
                 loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
             return loss, tape.gradient(loss, model.trainable_variables)
 
