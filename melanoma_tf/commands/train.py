@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from melanoma_tf.command_line import CommandFlags, boolean_flag, repeated_flag, text_flag
+from melanoma_tf.command_line import CommandFlags, boolean_flag, number_flag, repeated_flag, text_flag
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -26,6 +26,8 @@ def define_flags(flag_values: CommandFlags) -> None:
                  "--set data.salvage=true")  # fmt: skip
     text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
     text_flag(flag_values, "tpu", "local", "name or address of the TPU")
+    number_flag(flag_values, "max_hours", 0.0, "save and stop (exit 75) so that the command ends within this time; "
+                "0: no limit", lower_bound=0.0)  # fmt: skip
     boolean_flag(flag_values, "overwrite", "start anew in a work folder that has a run")
 
 
@@ -46,5 +48,6 @@ def main(flag_values: CommandFlags) -> None:
         config, data_dir=flag_values.data_dir, work_dir=flag_values.work_dir, train_csv=flag_values.train_csv,
         test_csv=flag_values.test_csv, folds_csv=flag_values.folds, fold=flag_values.fold, strategy=strategy,
         overwrite=flag_values.overwrite, command=" ".join(["melanoma-tf", *sys.argv[1:]]),
+        max_hours=flag_values.max_hours,
     )  # fmt: skip
     print(f"run finished: {flag_values.work_dir}")
