@@ -115,6 +115,9 @@ class TrainConfig:
     after warmup_epochs (linear). optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
     norm of the gradient, 0 = unlimited. select: weights that predict, `last`, or `best` by validation AUC, which
     flatters the out-of-fold score. checkpoint_minutes: time between checkpoints inside an epoch.
+    precision: `float32`, `mixed_bfloat16` or `mixed_float16`. accumulation: parts in which a replica's share of a batch
+    goes through the model, to save memory. steps_per_call: steps that the device does before it asks the host; neither
+    the numbers nor anything but speed depends on it.
     """
 
     epochs: int = 12
@@ -131,6 +134,9 @@ class TrainConfig:
     clip_norm: float = 0.0
     select: str = "last"
     checkpoint_minutes: float = 10.0
+    precision: str = "float32"
+    accumulation: int = 1
+    steps_per_call: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +251,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "train.weight_decay": (0, 100),
     "train.clip_norm": (0, 1e9),
     "train.checkpoint_minutes": (0, 1e6),
+    "train.accumulation": (1, 1 << 12),
+    "train.steps_per_call": (1, 1 << 12),
     "predict.batch_size": (1, 1 << 16),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -255,6 +263,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "predict.view_kind": ("dihedral", "crops", "random"),
     "train.schedule": ("cosine", "exponential", "constant"),
     "train.select": ("last", "best"),
+    "train.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
 

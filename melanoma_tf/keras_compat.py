@@ -115,3 +115,17 @@ def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
 
 def _is_swish(layer: tf.keras.layers.Activation) -> bool:
     return getattr(layer.activation, "__name__", "") in ("silu", "swish") and layer.activation is not swish
+
+
+def scaled_loss(optimizer: tf.keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
+    """What to take the gradient of."""
+    if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return loss
+    return optimizer.scale_loss(loss) if IS_KERAS_3 else optimizer.get_scaled_loss(loss)
+
+
+def unscaled_gradients(optimizer: tf.keras.optimizers.Optimizer, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Gradients of `scaled_loss` as `apply_gradients` wants them: Keras 3 takes the scale out itself."""
+    if IS_KERAS_3 or not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return gradients
+    return optimizer.get_unscaled_gradients(gradients)

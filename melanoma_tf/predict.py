@@ -17,6 +17,7 @@ from melanoma_tf.errors import UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import build_model, load_model_weights
+from melanoma_tf.precision import computing_in
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress
 
@@ -41,7 +42,8 @@ def fold_folders(run: str | Path) -> list[Path]:
 
 def load_fold_model(folder: Path, config: Config) -> keras.Model:
     """The model of one fold with the weights that the recipe selects, `last` or `best`."""
-    model = build_model(config.model, config.data.image_size, pretrained_weights=False)
+    with computing_in(config.train.precision):
+        model = build_model(config.model, config.data.image_size, pretrained_weights=False)
     best = folder / BEST
     load_model_weights(model, best if config.train.select == "best" and best.exists() else folder / LAST)
     return model

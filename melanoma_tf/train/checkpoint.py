@@ -24,7 +24,7 @@ KEPT = 2
 MANIFEST, HISTORY, BEST, PREFIX = "manifest.json", "history.json", "best.weights.h5", "state"
 PART = ".part"
 # Settings that decide nothing about the result, so that a rerun may change them.
-PACE = ("train.checkpoint_minutes", "data.cache", "data.cache_memory_mb", "data.cache_dir")
+PACE = ("train.checkpoint_minutes", "train.steps_per_call", "data.cache", "data.cache_memory_mb", "data.cache_dir")
 READ_BYTES = 16 << 20
 FORMAT = 1
 
@@ -74,7 +74,7 @@ class Checkpoint:
         self._workers.share_folder(self._folder)
         states = _states(self._folder)
         for state in reversed(states):
-            fault = _fault(state)
+            fault = fault_of(state)
             if fault is None:
                 self._read(state)
                 return True
@@ -92,10 +92,12 @@ class Checkpoint:
                     f"go on with that one, or choose another --work_dir or --overwrite"
                 )
         try:
-            self._checkpoint.restore(str(state / PREFIX)).assert_existing_objects_matched()
+            self._checkpoint.read(str(state / PREFIX)).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise UserError(f"checkpoint {state} does not fit this model; choose another --work_dir or --overwrite"
-                            ) from error  # fmt: skip
+            raise UserError(
+                f"checkpoint {state} does not fit this model ({' '.join(str(error).split())[:200]}); choose another "
+                f"--work_dir or --overwrite"
+            ) from error
         self.history = json.loads((state / HISTORY).read_text())
         # The file beside may be of a later epoch that is to be trained again.
         if (state / BEST).exists():
@@ -176,7 +178,7 @@ def _states(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[0-9]" * 6) if path.is_dir())
 
 
-def _fault(state: Path) -> str | None:
+def fault_of(state: Path) -> str | None:
     """Why a state cannot be used, or None."""
     try:
         manifest = json.loads((state / MANIFEST).read_text())

@@ -23,6 +23,7 @@ from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import build_model, load_model_weights, save_model_weights
 from melanoma_tf.optimizers import build_optimizer
+from melanoma_tf.precision import computing_in, with_loss_scale
 from melanoma_tf.predict import BEST, LAST
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress, duration
@@ -30,6 +31,8 @@ from melanoma_tf.schedules import learning_rate
 from melanoma_tf.train.callbacks import GuardedCallbacks
 from melanoma_tf.train.checkpoint import Checkpoint, identity_of
 from melanoma_tf.train.contact_sheet import write_contact_sheet
+from melanoma_tf.train.memory import shortage_named
+from melanoma_tf.train.parts import build_steps
 from melanoma_tf.train.step import build_train_step, step_seed
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
@@ -68,23 +71,25 @@ class FoldRun:
         self.stop, self.workers = stop or Stop(), workers or Workers(strategy)
         self.sampling = Sampling(train, fold.train_rows, config.data)
         self.steps_per_epoch = self.sampling.length // config.train.batch_size
-        files.make_folder(fold.folder)
         self.run_seed = int(step_seed(config.seed, fold.name, 0)[0])
         keras.utils.set_random_seed(self.run_seed)
         with strategy.scope():
-            self.model = build_model(config.model, config.data.image_size)
-            self.optimizer = build_optimizer(config.train)
+            with computing_in(config.train.precision):
+                self.model = build_model(config.model, config.data.image_size)
+            self.optimizer = with_loss_scale(build_optimizer(config.train), config.train.precision)
             self.optimizer.build(self.model.trainable_variables)
             self.checkpoint = Checkpoint(
                 fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
                 best=fold.folder / BEST, say=self._say, workers=self.workers,
             )  # fmt: skip
         self.train_step = build_train_step(strategy, self.model, self.optimizer, config)
+        self.train_steps = build_steps(self.train_step)
         self.valid_step = build_predict_step(strategy, self.model, None)
         self.callbacks = GuardedCallbacks(callbacks, self.model, self._say)
 
     def run(self) -> None:
         """Trains from wherever the fold stands to its last epoch. Raises Interrupted after a request to stop."""
+        files.make_folder(self.fold.folder)
         if self.checkpoint.restore():
             self._say(f"continuing at epoch {int(self.checkpoint.epoch) + 1}, step {int(self.checkpoint.step)}")
         if int(self.checkpoint.epoch) < self.config.train.epochs:
@@ -106,12 +111,8 @@ class FoldRun:
         saved = start = now = time.monotonic()
         seconds_before = float(self.checkpoint.seconds)
         losses: list[tf.Tensor] = []
-        for step, batch in enumerate(self._batches(epoch, first), start=first):
-            if epoch == step == 0:
-                self._show(batch)
-            rate = learning_rate(config, epoch + step / total)
-            seed = tf.constant(step_seed(self.config.seed, self.fold.name, epoch * total + step))
-            losses.append(self.train_step(batch, seed, tf.constant(rate, tf.float32)))
+        for step, rate, new_losses in self._steps(epoch, first):
+            losses += new_losses
             self.callbacks.on_train_batch_end(step)
             turn, now = now, time.monotonic()
             self.stop.note("step", now - turn)
@@ -119,7 +120,7 @@ class FoldRun:
             stop, save = self.workers.any(self.stop(), now - saved > config.checkpoint_minutes * 60)
             # At an epoch's end too, as validation takes long enough to be cut.
             save = save or stop or step + 1 == total
-            if save or len(losses) == LOSS_CHECK_STEPS:
+            if save or len(losses) >= LOSS_CHECK_STEPS:
                 self._add_losses(losses, epoch, step + 1)
             progress.update((step + 1) * config.batch_size, f"{self._loss_text()}rate {rate:.1e}")
             if save:
@@ -133,9 +134,36 @@ class FoldRun:
         self.checkpoint.save()
         self.stop.note("save", time.monotonic() - began)
 
-    def _batches(self, epoch: int, first: int) -> Iterator[dict]:
+    def _steps(self, epoch: int, first: int) -> Iterator[tuple[int, float, list[tf.Tensor]]]:
+        """(step, its learning rate, losses since the last) after each call of the device."""
+        config, total = self.config.train, self.steps_per_epoch
+        batches, size = iter(self.batches(epoch, first)), config.steps_per_call
+        every = np.arange(first, total)
+        rates = np.array([learning_rate(config, epoch + step / total) for step in every], np.float32)
+        seeds = np.array([step_seed(self.config.seed, self.fold.name, epoch * total + step) for step in every])
+        named = shortage_named("train", self.config, self.model, self.optimizer, self.strategy.num_replicas_in_sync)
+        with named_faults(self.train), named:
+            for at in range(0, len(every), size):
+                count = min(size, len(every) - at)
+                if size == 1:
+                    batch = next(batches)
+                    if epoch == every[at] == 0:
+                        self._show(batch)
+                    losses = [self.train_step(batch, tf.constant(seeds[at]), tf.constant(rates[at]))]
+                else:
+                    if epoch == every[at] == 0:
+                        self._show(next(iter(self.batches(0, 0))))  # the device keeps the batches of a call to itself
+                    pad = ((0, size - count), (0, 0))  # one shape, so one compilation
+                    found = self.train_steps(batches, tf.constant(np.pad(seeds[at : at + count], pad)),
+                                             tf.constant(np.pad(rates[at : at + count], pad[:1])), tf.constant(count)
+                                             )  # fmt: skip
+                    losses = list(found[:count])
+                yield int(every[at]) + count - 1, float(rates[at + count - 1]), losses
+
+    def batches(self, epoch: int, first: int) -> tf.distribute.DistributedDataset:
+        """Batches of an epoch from its step `first` on, for the replicas."""
         data = self.config.data
-        batches = distributed(
+        return distributed(
             self.strategy,
             lambda share: train_dataset(
                 self.train, self.fold.train_rows, image_size=data.image_size, batch_size=self.config.train.batch_size,
@@ -143,8 +171,6 @@ class FoldRun:
                 crop=data.crop, repeats=self.sampling.repeats(self.run_seed, epoch), share=share,
             ),
         )  # fmt: skip
-        with named_faults(self.train):
-            yield from batches
 
     def _show(self, batch: dict) -> None:
         images = self.strategy.experimental_local_results(batch["image"])[0]
@@ -168,7 +194,7 @@ class FoldRun:
 
     def _names(self, epoch: int, step: int) -> str:
         """The images of a step, which is a function of its number (of several processes, those that this one read)."""
-        batch = next(iter(self._batches(epoch, step)))
+        batch = next(iter(self.batches(epoch, step)))
         rows = np.concatenate([rows.numpy() for rows in self.strategy.experimental_local_results(batch["row"])])
         return ", ".join(self.train.names[rows])
 
@@ -231,7 +257,8 @@ class FoldRun:
             if self.workers.any(self.stop())[0]:  # nothing to save: the weights are in the checkpoint
                 raise Interrupted(f"stopped while {title or 'validating'}; the same command continues")
 
-        with named_faults(images):
+        with named_faults(images), shortage_named("predict", config, self.model, self.optimizer,
+                                                  self.strategy.num_replicas_in_sync):  # fmt: skip
             return predict_rows(step, batches, len(images), on_batch)[rows]
 
     def finish(self, test: ImageSet | None) -> None:

@@ -29,6 +29,7 @@ from melanoma_tf.models import build_model
 from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.train.checkpoint import PACE
+from melanoma_tf.train.dry_run import describe
 from melanoma_tf.train.fold import Fold, FoldRun
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
@@ -41,6 +42,7 @@ def train(
     config: Config, *, data_dir: str, work_dir: str, train_csv: str = "", test_csv: str = "", folds_csv: str = "",
     fold: str = "", strategy: tf.distribute.Strategy | None = None, overwrite: bool = False, command: str = "",
     callbacks: Sequence[keras.callbacks.Callback] = (), max_hours: float = 0.0,
+    dry_run: bool = False,
 ) -> Path:  # fmt: skip
     """Trains the folds and writes out-of-fold and test predictions; continues where an earlier call was cut.
 
@@ -52,6 +54,7 @@ def train(
         test table nothing is predicted for a test set.
       fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
       callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+      dry_run: print what it would take, and write nothing.
       max_hours: time after which the state is saved and the call ends with Interrupted; 0 = none.
 
     Returns: the work folder.
@@ -80,6 +83,9 @@ def train(
     _require_batches(config, images, plan, strategy.num_replicas_in_sync)
     _require_buildable(config)
     workers = Workers(strategy)
+    if dry_run:
+        print(describe(FoldRun(config, plan[0], images, strategy), len(plan)))
+        return Path(work_dir)
     with workers.lost_are_named(), workers.folder(Path(work_dir)) as folder, contextlib.ExitStack() as stack:
         with workers.together():
             stack.enter_context(_alone(folder))
@@ -176,10 +182,12 @@ def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replica
     fewest = min(Sampling(images, one.train_rows, config.data).length for one in plan)
     if fewest < config.train.batch_size:
         raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
-    for key in ("train", "predict"):
+    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
         size = getattr(config, key).batch_size
-        if size % replicas:
-            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas it must be a multiple of {replicas}")
+        if size % (replicas * parts):
+            of = f" and train.accumulation={parts}" if parts > 1 else ""
+            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas{of} it must be a multiple of "
+                            f"{replicas * parts}")  # fmt: skip
 
 
 def _combine(work_dir: Path, plan: list[Fold], images: ImageSet, test: ImageSet | None) -> None:

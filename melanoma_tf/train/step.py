@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
-from melanoma_tf.keras_compat import keras, step_randomness
+from melanoma_tf.keras_compat import keras, scaled_loss, step_randomness, unscaled_gradients
 from melanoma_tf.losses import get_loss
 from melanoma_tf.randomness import fold_in
+from melanoma_tf.train.parts import in_parts
 
 
 def step_seed(seed: int, fold: str, step: int) -> np.ndarray:
@@ -33,19 +34,24 @@ def build_train_step(
         images = augment(images, seed, config.augment, replica, replicas)
         return mix(images, target, seed, config.augment, replica, replicas)
 
+    def gradients_of(share, seed):
+        inputs = {"image": share["image"], "meta": share["meta"]}
+        with tf.GradientTape() as tape, step_randomness(seed):
+            logits = tf.cast(model(inputs, training=True), tf.float32)
+            losses = loss_function(share["target"], logits, config.train.label_smoothing)
+            loss = tf.reduce_sum(losses * share["weight"]) / global_batch
+            scaled = scaled_loss(optimizer, loss)
+        return loss, tape.gradient(scaled, model.trainable_variables)
+
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         images, target = augment_share(batch["image"], batch["target"], seed, replica)
-        inputs = {"image": images, "meta": batch["meta"]}
-        own_seed = fold_in(seed, replica)
-        with tf.GradientTape() as tape, step_randomness(own_seed):
-            logits = tf.cast(model(inputs, training=True), tf.float32)
-            losses = loss_function(target, logits, config.train.label_smoothing)
-            loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
-        gradients = tape.gradient(loss, model.trainable_variables)
+        share = {"image": images, "meta": batch["meta"], "target": target, "weight": batch["weight"]}
+        weights = model.trainable_variables
+        loss, gradients = in_parts(gradients_of, share, fold_in(seed, replica), weights, config.train.accumulation)
         optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        optimizer.apply_gradients(zip(unscaled_gradients(optimizer, gradients), weights))
         return loss
 
     @tf.function
