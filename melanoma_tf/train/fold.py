@@ -189,7 +189,8 @@ class FoldRun:
                 f"images {self._names(epoch, first)}; the last checkpoint is from before; "
                 f"try a smaller train.learning_rate"
             )
-        self.checkpoint.loss_sum.assign_add(float(np.sum(values)))
+        for value in values:  # one by one, so that the rounding does not depend on how many came at once
+            self.checkpoint.loss_sum.assign_add(value)
         self.checkpoint.step.assign(step)
 
     def _names(self, epoch: int, step: int) -> str:
