@@ -133,6 +133,9 @@ class TrainConfig:
     rate per stage from the head downwards. frozen_stages: so many, and the stem, keep their weights; 0 = none.
     focal_gamma, focal_alpha: of the focal losses. positive_weight: factor of a melanoma's loss;
     auxiliary_weight: of each auxiliary head's.
+    precision: `float32`, `mixed_bfloat16` or `mixed_float16`. accumulation: parts in which a replica's share of a batch
+    goes through the model, to save memory. steps_per_call: steps that the device does before it asks the host; neither
+    the numbers nor anything but speed depends on it.
     """
 
     epochs: int = 12
@@ -162,6 +165,9 @@ class TrainConfig:
     focal_alpha: float = 0.25
     positive_weight: float = 1.0
     auxiliary_weight: float = 0.1
+    precision: str = "float32"
+    accumulation: int = 1
+    steps_per_call: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "train.clip_norm": (0, 1e9),
     "train.checkpoint_minutes": (0, 1e6),
     "train.sam_rho": (0, 100),
+    **dict.fromkeys(("train.accumulation", "train.steps_per_call"), (1, 1 << 12)),
     **dict.fromkeys(("train.ema", "train.lookahead_rate", "train.layer_decay"), (0, 1)),
     **dict.fromkeys((f"train.{name}" for name in ("swa_epochs", "snapshots", "lookahead_steps")), (0, 10_000)),
     "predict.batch_size": (1, 1 << 16),
@@ -44,6 +45,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "predict.view_kind": ("dihedral", "crops", "random"),
     "train.schedule": ("cosine", "exponential", "constant", "restarts", "one_cycle"),
     "train.select": ("last", "best"),
+    "train.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +31,23 @@ from melanoma_tf.predict import snapshot_epochs
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.schedules import learning_rate
 from melanoma_tf.targets import class_labels
+from melanoma_tf.train.checkpoint import PACE
+from melanoma_tf.train.dry_run import describe
 from melanoma_tf.train.fold import Fold, FoldRun
 from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
+from melanoma_tf.train.stop import Stop
+from melanoma_tf.train.workers import Workers
 
 ALL = "all"
-# Settings that decide nothing about the result, so that a rerun may change them.
-PACE = ("train.checkpoint_minutes", "data.cache", "data.cache_memory_mb", "data.cache_dir")
+LOCK = ".lock"
 
 
 def train(
     config: Config, *, data_dir: str, work_dir: str, train_csv: str = "", test_csv: str = "", folds_csv: str = "",
     fold: str = "", strategy: tf.distribute.Strategy | None = None, overwrite: bool = False, command: str = "",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (), max_hours: float = 0.0,
+    dry_run: bool = False,
 ) -> Path:  # fmt: skip
     """Trains the folds and writes out-of-fold and test predictions; continues where an earlier call was cut.
 
@@ -55,10 +59,14 @@ def train(
         test table nothing is predicted for a test set.
       fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
       callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+      dry_run: print what it would take, and write nothing.
+      max_hours: time after which the state is saved and the call ends with Interrupted; 0 = none.
 
     Returns: the work folder.
-    Raises: UserError for bad input, before anything is written; Interrupted after SIGTERM or SIGINT, state saved.
+    Raises: UserError for bad input, before anything is written; Interrupted, state saved, after SIGTERM, SIGINT or
+      max_hours.
     """
+    stop = Stop(max_hours)
     train_csv = train_csv or f"{data_dir.rstrip('/')}/train.csv"
     salvage = config.data.salvage
     images = load_image_set(data_dir, train_csv, "train", target=True, salvage=salvage)
@@ -80,16 +88,32 @@ def train(
     strategy = strategy or make_strategy()
     _require_batches(config, images, plan, strategy.num_replicas_in_sync)
     _require_buildable(config)
-    _open_work_dir(Path(work_dir), config, identity, overwrite)
-    with _stop_on_signals() as stop_requested:
+    workers = Workers(strategy)
+    if dry_run:
+        print(describe(FoldRun(config, plan[0], images, strategy), len(plan)))
+        return Path(work_dir)
+    with workers.lost_are_named(), workers.folder(Path(work_dir)) as folder, contextlib.ExitStack() as stack:
+        with workers.together():
+            stack.enter_context(_alone(folder))
+            _open_work_dir(folder, config, identity, overwrite)
+        stack.enter_context(stop)
+        plan = [dataclasses.replace(one, folder=folder / one.folder.name) for one in plan]
         for one in plan:
-            if not (one.folder / "finished.json").exists():
+            if not workers.share((one.folder / "finished.json").exists()):
                 keras.backend.clear_session()  # names of layers, and so seeds, do not depend on the folds before
-                run = FoldRun(config, one, images, strategy, callbacks, stop_requested)
+                run = FoldRun(config, one, images, strategy, callbacks, stop, workers)
                 run.run()
                 run.finish(test)
-    _combine(Path(work_dir), plan, images, test)
+        if workers.chief:
+            _combine(folder, plan, images, test)
     return Path(work_dir)
+
+
+def _alone(work_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """Within it no other process may write the run."""
+    files.make_folder(work_dir)
+    return files.locked(work_dir / LOCK, f"{work_dir} is being written by another process; wait for it, or choose "
+                        f"another --work_dir")  # fmt: skip
 
 
 def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
@@ -129,7 +153,6 @@ def _fingerprint(images: ImageSet) -> str:
 
 def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
     """Starts a run folder, or makes sure that the one there is of this very run."""
-    files.make_folder(work_dir)
     known = work_dir / "config.json"
     if overwrite:
         for folder in work_dir.glob("fold_*"):
@@ -171,32 +194,12 @@ def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replica
     fewest = min(Sampling(images, one.train_rows, config.data).length for one in plan)
     if fewest < config.train.batch_size:
         raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
-    for key in ("train", "predict"):
+    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
         size = getattr(config, key).batch_size
-        if size % replicas:
-            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas it must be a multiple of {replicas}")
-
-
-class _stop_on_signals:
-    """Within it SIGTERM and SIGINT ask the loop to save and stop; a second one ends the program at once."""
-
-    def __enter__(self) -> Callable[[], bool]:
-        self.asked = False
-        self.former = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self.former[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread, as in some notebooks
-                break
-        return lambda: self.asked
-
-    def _ask(self, number, frame) -> None:
-        self.asked = True
-        signal.signal(number, self.former[number] or signal.SIG_DFL)
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.former.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        if size % (replicas * parts):
+            of = f" and train.accumulation={parts}" if parts > 1 else ""
+            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas{of} it must be a multiple of "
+                            f"{replicas * parts}")  # fmt: skip
 
 
 def _combine(work_dir: Path, plan: list[Fold], images: ImageSet, test: ImageSet | None) -> None:
