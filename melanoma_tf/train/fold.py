@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,6 +29,7 @@ from melanoma_tf.train.checkpoint import Checkpoint, identity_of
 from melanoma_tf.train.contact_sheet import write_contact_sheet
 from melanoma_tf.train.memory import shortage_named
 from melanoma_tf.train.parts import build_steps
+from melanoma_tf.train.plan import Fold
 from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics
 from melanoma_tf.train.step import build_train_step, step_seed
 from melanoma_tf.train.stop import Stop
@@ -38,20 +37,6 @@ from melanoma_tf.train.trainee import build_trainee
 from melanoma_tf.train.workers import Workers
 
 LOSS_CHECK_STEPS = 10  # reading the loss makes a TPU wait, so not at every step
-
-
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """What one fold works on.
-
-    Attributes: name: `0`, `1`, ... or `all`; folder: where it writes; train_rows, valid_rows: int[n] rows of the train
-    table; valid_rows is empty for `all`.
-    """
-
-    name: str
-    folder: Path
-    train_rows: np.ndarray
-    valid_rows: np.ndarray
 
 
 class FoldRun:

@@ -33,9 +33,10 @@ from melanoma_tf.schedules import learning_rate
 from melanoma_tf.targets import class_labels
 from melanoma_tf.train.checkpoint import PACE
 from melanoma_tf.train.dry_run import describe
-from melanoma_tf.train.fold import Fold, FoldRun
+from melanoma_tf.train.fold import FoldRun
 from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
+from melanoma_tf.train.plan import Fold
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
 
@@ -46,8 +47,7 @@ LOCK = ".lock"
 def train(
     config: Config, *, data_dir: str, work_dir: str, train_csv: str = "", test_csv: str = "", folds_csv: str = "",
     fold: str = "", strategy: tf.distribute.Strategy | None = None, overwrite: bool = False, command: str = "",
-    callbacks: Sequence[keras.callbacks.Callback] = (), max_hours: float = 0.0,
-    dry_run: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (), max_hours: float = 0.0, dry_run: bool = False,
 ) -> Path:  # fmt: skip
     """Trains the folds and writes out-of-fold and test predictions; continues where an earlier call was cut.
 
@@ -76,10 +76,7 @@ def train(
     fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
     plan = _plan(fold, fold_of, images, Path(work_dir))
     identity = {
-        "command": command,
-        "versions": {"melanoma_tf": melanoma_tf.__version__, "tensorflow": tf.__version__, "keras": KERAS_VERSION,
-                     "numpy": np.__version__, "python": sys.version.split()[0]},
-        "data_dir": data_dir, "train_csv": train_csv,
+        "command": command, "versions": _versions(), "data_dir": data_dir, "train_csv": train_csv,
         "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
         "images": {"train": _fingerprint(images), "test": _fingerprint(test) if test else None},
         "folds": None if fold_of is None else {"path": path, "sha256": files.sha256(fold_of.tobytes())},
@@ -114,6 +111,11 @@ def _alone(work_dir: Path) -> contextlib.AbstractContextManager[None]:
     files.make_folder(work_dir)
     return files.locked(work_dir / LOCK, f"{work_dir} is being written by another process; wait for it, or choose "
                         f"another --work_dir")  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    return {"melanoma_tf": melanoma_tf.__version__, "tensorflow": tf.__version__, "keras": KERAS_VERSION,
+            "numpy": np.__version__, "python": sys.version.split()[0]}  # fmt: skip
 
 
 def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
