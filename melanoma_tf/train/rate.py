@@ -56,7 +56,7 @@ class RateTest:
 
     @property
     def suggestion(self) -> float:
-        """The rate two thirds down the valley, as fastai's `lr_find` takes it.
+        """The rate where two thirds of the fall are done; fastai's `lr_find` goes by two thirds of its steps instead.
 
         Raises: UserError where the loss did not fall, or was still falling at the end.
         """
@@ -65,7 +65,8 @@ class RateTest:
             raise UserError("the loss never fell by a tenth; try a lower --low, a higher --high or more --steps")
         if end == len(self.rates) - 1:
             raise UserError(f"the loss was still falling at the last rate, {self.rates[-1]:.1e}; give a higher --high")
-        return float(self.rates[start + round(DOWN_THE_VALLEY * (end - start))])
+        level = smoothed[start] - DOWN_THE_VALLEY * (smoothed[start] - smoothed[end])
+        return float(self.rates[start + np.argmax(smoothed[start : end + 1] <= level)])
 
 
 def range_test(
