@@ -1,4 +1,4 @@
-"""Finds a learning rate: the loss while the rate goes up, as a picture and a table, and the rate that it suggests.
+"""Finds a learning rate: what the loss does while the rate goes up, and what that suggests.
 
 The recipe's own training step on its own images, from the first weights; nothing else is written. --out names the
 picture; the table lies beside it.

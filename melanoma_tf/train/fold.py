@@ -108,6 +108,7 @@ class FoldRun:
         seconds_before = float(self.checkpoint.seconds)
         losses: list[tf.Tensor] = []
         for step, batch in enumerate(self._batches(epoch, first), start=first):
+            self.callbacks.on_train_batch_begin(step)  # Keras 2 times callbacks from it
             if epoch == step == 0:
                 self._show(batch)
             rate = learning_rate(config, epoch + step / total)

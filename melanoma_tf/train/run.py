@@ -52,7 +52,7 @@ def train(
       train_csv, test_csv, folds_csv: tables; by default `train.csv`, `test.csv`, `folds.csv` of data_dir. Without a
         test table nothing is predicted for a test set.
       fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
-      callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+      callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_*.
 
     Returns: the work folder.
     Raises: UserError for bad input, before anything is written; Interrupted after SIGTERM or SIGINT, state saved.
