@@ -9,6 +9,7 @@ COMMANDS = {
     for name in (
         "demo",
         "folds",
+        "audit",
         "show_augment",
         "bench_input",
         "find_rate",
@@ -16,6 +17,9 @@ COMMANDS = {
         "predict",
         "blend",
         "context",
+        "metrics",
+        "calibrate",
+        "compare",
         "submit",
         "report",
     )
