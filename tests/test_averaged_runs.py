@@ -26,7 +26,7 @@ KINDS = {
 
 
 class Stopper(keras.callbacks.Callback):
-    """Sends SIGTERM at the end of the so-manieth step."""
+    """Sends SIGTERM at the end of the step of that number, counted from 1."""
 
     def __init__(self, step):
         super().__init__()

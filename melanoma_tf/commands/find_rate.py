@@ -1,4 +1,4 @@
-"""Finds a learning rate: the loss while the rate goes up, as a picture and a table, and the rate that it suggests.
+"""Finds a learning rate: what the loss does while the rate goes up, and what that suggests.
 
 The recipe's own training step on its own images, from the first weights; nothing else is written. --out names the
 picture; the table lies beside it.
@@ -54,7 +54,8 @@ def main(flag_values: CommandFlags) -> None:
     files.make_folder(picture.parent)
     files.write_whole(table, to_csv(found))
     files.write_whole(picture, draw(found, f"{flag_values.config}, {config.train.optimizer}"))
-    print(f"the smoothed loss is lowest at {found.lowest:.1e}; {picture}, {table}")
+    start, end = (found.rates[place] for place in found.valley)
+    print(f"the loss falls from {start:.1e} to {end:.1e}; {picture}, {table}")
     print(f"suggested: --set train.learning_rate={found.suggestion:.1e}")
 
 
@@ -92,7 +93,7 @@ def to_csv(found: Any) -> str:
 
 
 def draw(found: Any, title: str) -> bytes:
-    """A PNG of a `RateTest`: the loss over the rate, where it is lowest, and the rate suggested."""
+    """A PNG of a `RateTest`: the loss over the rate, where it falls, and the rate suggested."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -103,7 +104,8 @@ def draw(found: Any, title: str) -> bytes:
         axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
         axes.plot(found.rates, found.losses, color=MUTED, alpha=0.4, linewidth=1, label="each step")
         axes.plot(found.rates, found.smoothed, color=SERIES[0], label="smoothed")
-        axes.axvline(found.lowest, color=MUTED, linestyle=":", linewidth=1, label=f"lowest, {found.lowest:.1e}")
+        start, end = (found.rates[place] for place in found.valley)
+        axes.axvspan(start, end, color=SERIES[1], alpha=0.15, linewidth=0, label=f"falls, {start:.1e} to {end:.1e}")
         try:
             axes.axvline(found.suggestion, color=MELANOMA, linewidth=1.2, label=f"suggested, {found.suggestion:.1e}")
         except UserError:

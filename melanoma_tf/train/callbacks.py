@@ -27,6 +27,10 @@ class GuardedCallbacks:
     def on_epoch_begin(self, epoch: int) -> None:
         self._each("on_epoch_begin", epoch)
 
+    def on_train_batch_begin(self, step: int) -> None:
+        """Of the first step of a call of the device. Keras 2 fails at a batch's end whose begin it was not told."""
+        self._each("on_train_batch_begin", step)
+
     def on_train_batch_end(self, step: int) -> None:
         self._each("on_train_batch_end", step)
 

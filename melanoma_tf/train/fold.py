@@ -130,6 +130,7 @@ class FoldRun:
         with named_faults(self.train), named:
             for at in range(0, len(every), size):
                 count = min(size, len(every) - at)
+                self.callbacks.on_train_batch_begin(int(every[at]))
                 if size == 1:
                     batch = next(batches)
                     if epoch == every[at] == 0:

@@ -20,6 +20,7 @@ class Follower(tf.Module):
 
     def after_update(self) -> None:
         """Follows one update of the weights; called on each replica, inside the compiled step."""
+        return  # AutoGraph of TensorFlow 2.15 warns of a body that is a docstring alone
 
     def after_epoch(self, epoch: int, estimate: Callable[[], None]) -> None:
         """Follows one epoch, counted from 0. `estimate` sets the BatchNormalization statistics of `model` anew."""

@@ -23,7 +23,8 @@ from melanoma_tf.train.trainee import build_trainee
 
 NAME = "find_rate"  # in the place of a fold's name, so that its draws are its own
 TOO_MUCH = 4.0  # times the lowest running loss: it will not come back
-BELOW_LOWEST = 10.0  # where the loss is lowest it is about to rise; a tenth of that rate is the usual choice
+DEEP_ENOUGH = 0.1  # of the loss: a fall by less is noise
+DOWN_THE_VALLEY = 2 / 3  # steep still, and some way from where it turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +40,30 @@ class RateTest:
         return gaussian_filter1d(self.losses, max(len(self.losses) / 25, 1.0), mode="nearest")
 
     @property
-    def lowest(self) -> float:
-        """The rate where the smoothed loss is lowest."""
-        return float(self.rates[np.argmin(self.smoothed)])
+    def valley(self) -> tuple[int, int]:
+        """First and last step of the longest and deepest unbroken fall of the smoothed loss (steps times fall).
+
+        Not where the loss is lowest: at rates that are too high it jumps up and down, and may happen to be low.
+        """
+        smoothed = self.smoothed
+        breaks = np.flatnonzero(np.diff(smoothed) >= 0)
+        starts, ends = np.append(0, breaks + 1), np.append(breaks, len(smoothed) - 1)
+        best = int(np.argmax((ends - starts) * (smoothed[starts] - smoothed[ends])))
+        return int(starts[best]), int(ends[best])
 
     @property
     def suggestion(self) -> float:
-        """A tenth of it. Raises UserError where the loss only rose, or was still falling at the end."""
-        place = int(np.argmin(self.smoothed))
-        if place == 0:
-            raise UserError(f"the loss rose from the first rate on, {self.rates[0]:.1e}; give a lower --low")
-        if place == len(self.rates) - 1:
+        """The rate where two thirds of the fall are done; fastai's `lr_find` goes by two thirds of its steps instead.
+
+        Raises: UserError where the loss did not fall, or was still falling at the end.
+        """
+        (start, end), smoothed = self.valley, self.smoothed
+        if smoothed[start] - smoothed[end] < DEEP_ENOUGH * smoothed[start]:
+            raise UserError("the loss never fell by a tenth; try a lower --low, a higher --high or more --steps")
+        if end == len(self.rates) - 1:
             raise UserError(f"the loss was still falling at the last rate, {self.rates[-1]:.1e}; give a higher --high")
-        return self.lowest / BELOW_LOWEST
+        level = smoothed[start] - DOWN_THE_VALLEY * (smoothed[start] - smoothed[end])
+        return float(self.rates[start + np.argmax(smoothed[start : end + 1] <= level)])
 
 
 def range_test(

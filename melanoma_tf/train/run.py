@@ -58,7 +58,7 @@ def train(
       train_csv, test_csv, folds_csv: tables; by default `train.csv`, `test.csv`, `folds.csv` of data_dir. Without a
         test table nothing is predicted for a test set.
       fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
-      callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+      callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_*.
       dry_run: print what it would take, and write nothing.
       max_hours: time after which the state is saved and the call ends with Interrupted; 0 = none.
 
