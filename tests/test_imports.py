@@ -12,10 +12,10 @@ LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
      "balance", "cross_fit", "paired", "keras_compat", "progress", "randomness", "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
-     "submission", "report"},
-    {"inference", "miniature"},
+     "submission"},
+    {"inference", "miniature", "report"},
     {"predict"},
-    {"train"},
+    {"train", "grad_cam"},
     {"commands", "__main__"},
 ]  # fmt: skip
 ONE_FILE_EACH = {

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,9 @@ from sklearn.metrics import average_precision_score, roc_curve
 
 from melanoma_tf import __main__, config, report, schema
 from melanoma_tf.data import shards
-from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.report import statistics
 
-pytest.importorskip("matplotlib")
 IMAGES, PATIENTS = 240, 60
 
 
@@ -212,12 +209,6 @@ def test_examples_are_the_extremes_and_of_distinct_patients():
         assert len(set(evaluation.patients[examples.rows])) == len(examples.rows) == 6
 
 
-def test_without_matplotlib_the_extra_is_named(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"melanoma_tf\[plots\]"):
-        report.build_report([report.read_run(run)], _table())
-
-
 def _damage(run, what):
     if what == "no run":
         (run / "run.json").unlink()
@@ -227,6 +218,12 @@ def _damage(run, what):
         (run / "fold_2" / "history.csv").unlink()
     elif what == "json":
         (run / "run.json").write_text("{")
+    elif what == "json kind":
+        (run / "config.json").write_text("[]")
+    elif what == "fold names":
+        (run / "run.json").write_text('{"fold_names": 3}')
+    elif what == "history":
+        (run / "fold_1" / "history.csv").write_text("epoch,loss,val_auc\n1,?,0.5\n")
     elif what == "target":
         oof = report.read_run(run).oof
         Predictions(oof.image_name, oof.probability, 1 - oof.target, oof.fold).write(run / "oof.csv")
@@ -244,6 +241,11 @@ def _damage(run, what):
         ("target", [], "target of ISIC_0000 is not that of the table"),
         ("table", [], "ISIC_0000 is not in the table"),
         ("", ["--runs=absent"], "no run folder at absent"),
+        ("json kind", [], "config.json is damaged: it holds no JSON object"),
+        ("fold names", [], "names no folds"),
+        ("history", [], "history.csv is damaged: epoch and loss must be numbers"),
+        ("", ["--grad_cam"], "--grad_cam needs --data_dir"),
+        ("", ["--table=train.csv"], "give one of them"),
         ("", ["--data_dir=absent"], "no such folder"),
         ("", ["--train_csv=absent.csv"], "no table at absent.csv"),
     ],

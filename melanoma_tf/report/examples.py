@@ -13,6 +13,8 @@ from melanoma_tf.report.contents import Evaluation
 PER_KIND = 6
 THUMBNAIL_SIDE = 240  # pixels; 18 of them stay under 300 kB
 CONTACT_SHEET_WIDTH = 1200
+HEAT_SIDE = 160  # pixels; a map of 7x7 holds no more
+HEAT_COLORS = ((0.0, (24, 28, 60)), (0.5, (190, 60, 90)), (1.0, (255, 214, 90)))  # darker is less, also in grey print
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,14 @@ class Examples:
     title: str
     explanation: str
     rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """What a network was given, uint8[S,S,3], and where it looked, float32[h,w] in [0, 1]."""
+
+    seen: np.ndarray
+    heat: np.ndarray
 
 
 def choose_examples(evaluation: Evaluation, count: int = PER_KIND) -> list[Examples]:
@@ -54,6 +64,19 @@ def thumbnail(image: bytes, side: int = THUMBNAIL_SIDE) -> str | None:
             return _data_uri(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
     except (OSError, ValueError):
         return None
+
+
+def overlay(heat_map: HeatMap, side: int = HEAT_SIDE) -> str:
+    """The heat laid half-transparent over what the network was given, as a data URI."""
+    from PIL import Image
+
+    seen = Image.fromarray(heat_map.seen).convert("L").convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    heat = Image.fromarray(np.asarray(heat_map.heat, np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(heat), 0, 1)
+    stops, colors = [at for at, _ in HEAT_COLORS], np.array([color for _, color in HEAT_COLORS], float)
+    painted = np.stack([np.interp(level, stops, colors[:, channel]) for channel in range(3)], axis=-1)
+    blended = 0.5 * np.asarray(seen, np.float64) + 0.5 * painted
+    return _data_uri(Image.fromarray(np.rint(blended).astype(np.uint8)))
 
 
 def contact_sheet(image: bytes, width: int = CONTACT_SHEET_WIDTH) -> str | None:

@@ -12,14 +12,23 @@ from melanoma_tf.report.style import CSS
 NONE = "–"
 
 
+class Html(str):
+    """Text that is HTML already, made by the report itself; `text` leaves it as it is."""
+
+
 def text(value: Any) -> str:
     """Escaped for HTML, in elements and in attributes."""
-    return escape(str(value), quote=True)
+    return value if isinstance(value, Html) else escape(str(value), quote=True)
 
 
 def limits(value: float, low: float, high: float) -> str:
     """`0.900 [0.887, 0.912]`; on a narrow page it may break before the bracket only."""
     return f"{value:.3f} [{low:.3f},\N{NO-BREAK SPACE}{high:.3f}]"
+
+
+def signed(value: float, low: float, high: float, digits: int = 3) -> str:
+    """`+0.009 [+0.005, +0.014]`, a difference with its limits."""
+    return f"{value:+.{digits}f} [{low:+.{digits}f},\N{NO-BREAK SPACE}{high:+.{digits}f}]"
 
 
 def interval(auc: metrics.Interval | None) -> str:
@@ -45,10 +54,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1, 
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
 
 
-def figure(source: str, alternative: str, caption: str = "", kind: str = "") -> str:
-    """A picture from a data URI with its caption; `alternative` is what a screen reader says."""
+def figure(title: str, chart: str, caption: str = "") -> str:
+    """A chart (SVG) under its title, with a caption."""
     caption_html = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f'<figure class="{text(kind)}"><img src="{source}" alt="{text(alternative)}">{caption_html}</figure>'
+    return f"<figure><h3>{text(title)}</h3>{chart}{caption_html}</figure>"
+
+
+def picture(source: str, alternative: str) -> str:
+    """A picture from a data URI, as wide as the page; `alternative` is what a screen reader says."""
+    return f'<figure class="sheet"><img src="{source}" alt="{text(alternative)}"></figure>'
 
 
 def pair(*parts: str) -> str:

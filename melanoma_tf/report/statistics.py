@@ -9,6 +9,7 @@ import pandas as pd
 
 from melanoma_tf import metrics, tables
 from melanoma_tf.report.contents import Evaluation
+from melanoma_tf.schema import HEIGHT, WIDTH
 
 GRID = np.linspace(0, 1, 101)  # false positive rates at which the band is drawn
 SENSITIVITIES = (0.80, 0.90, 0.95)
@@ -102,35 +103,31 @@ def _summary(resampled: Curves) -> tuple:
     )
 
 
-def subgroups(evaluation: Evaluation) -> list[tuple[str, str, np.ndarray]]:
-    """(what, group, bool[N]) for sex, age and site, each with the images where it is not recorded."""
-    rows = evaluation.rows
-    age = pd.to_numeric(rows["age_approx"], errors="coerce").to_numpy(np.float64)
-    found = [("Sex", sex, (rows["sex"] == sex).to_numpy()) for sex in tables.SEXES]
-    for low, high, label in ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 200, "60 and over")):
-        found.append(("Age", label, (age >= low) & (age < high)))
-    site = rows["anatom_site_general_challenge"]
-    found += [("Site", name, (site == name).to_numpy()) for name in tables.SITES]
-    missing = (("Sex", rows["sex"].isna()), ("Age", pd.Series(np.isnan(age))), ("Site", site.isna()))
-    found += [(what, "not recorded", mask.to_numpy()) for what, mask in missing]
-    return sorted(
-        (group for group in found if group[2].any()), key=lambda group: ("Sex", "Age", "Site").index(group[0])
-    )
-
-
 def shortcuts(evaluation: Evaluation) -> list[tuple[str, metrics.Interval]]:
     """What can be reached without looking at a lesion: (description, AUC with interval) of each shortcut."""
     per_patient = pd.Series(evaluation.patients).map(pd.Series(evaluation.patients).value_counts()).to_numpy(np.float64)
     found = []
-    if np.ptp(per_patient) > 0:
-        fewer = metrics.roc_auc(evaluation.target, -per_patient) >= 0.5
-        name = f"Number of images of the patient alone ({'fewer' if fewer else 'more'} images, more melanoma)"
-        found.append((name, _interval(evaluation, -per_patient if fewer else per_patient)))
+    for what, unit, value in (
+        ("Number of images of the patient alone", ("fewer images", "more images"), per_patient),
+        ("Size of the image alone", ("smaller", "larger"), _pixels(evaluation.rows)),
+    ):
+        if value is not None and np.ptp(value) > 0:
+            less = metrics.roc_auc(evaluation.target, -value) >= 0.5
+            name = f"{what} ({unit[0 if less else 1]}, more melanoma)"
+            found.append((name, _interval(evaluation, -value if less else value)))
     metadata = _metadata_score(evaluation)
     if metadata is not None:
         found.append(("Sex, age and site alone (logistic regression, cross-fitted over patients)",
                       _interval(evaluation, metadata)))  # fmt: skip
     return found
+
+
+def _pixels(rows: pd.DataFrame) -> np.ndarray | None:
+    """Width times height, float64[N], an unknown size counting as 0; None where the table does not tell."""
+    if WIDTH not in rows or HEIGHT not in rows:
+        return None
+    sides = [pd.to_numeric(rows[name], errors="coerce").fillna(0).to_numpy(np.float64) for name in (WIDTH, HEIGHT)]
+    return sides[0] * sides[1]
 
 
 def _interval(evaluation: Evaluation, score: np.ndarray) -> metrics.Interval:
