@@ -41,7 +41,7 @@ def roc(series: Sequence[Series]) -> str:
     chart.line([0, 1], [0, 1], "reference")
     for number, one in enumerate(series):
         if one.band is not None:
-            chart.area(GRID, *one.band, color(number))
+            chart.area(GRID, one.band[0], one.band[1], color(number))
     for number, one in reversed(list(enumerate(series))):  # the subject lies on top
         chart.line(*_thin(one.curves.false_positive_rate, one.curves.sensitivity), color(number))
     chart.names([(one.name, color(number)) for number, one in enumerate(series)], "lower right")
@@ -68,7 +68,8 @@ def scores(target: np.ndarray, score: np.ndarray) -> str:
     highest = max(float(height.max()) for height in heights.values())
     probabilities = 1 / (1 + np.exp(-edges[[0, -1]]))
     inside = [tick for tick in PROBABILITY_TICKS if probabilities[0] <= tick <= probabilities[1]]
-    x = Axis("Score (scale of the logit)", *probabilities, [(tick, _probability(tick)) for tick in inside], logit)
+    ticks = [(tick, _probability(tick)) for tick in inside]
+    x = Axis("Score (scale of the logit)", float(probabilities[0]), float(probabilities[1]), ticks, logit)
     y = nice_axis("Share of the class", np.array([0, 1.25 * highest]))  # room above for the names
     chart = Chart("Distribution of the scores by class", x, y)
     at = 1 / (1 + np.exp(-np.repeat(edges, 2)))

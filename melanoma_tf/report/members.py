@@ -47,7 +47,5 @@ def _notes(blend: dict[str, Any]) -> str:
     apparent = blend.get("apparent_auc")
     notes = [str(note) for note in blend.get("notes") or ()]
     if isinstance(apparent, float):
-        notes.insert(
-            0, f"On the very images it was fitted on the blend has an AUC of {apparent:.4f}, not to be quoted."
-        )
+        notes.insert(0, f"On the images that it was fitted on its AUC is {apparent:.4f}, which is not to be quoted.")
     return "".join(markup.note(note) for note in notes)

@@ -32,8 +32,8 @@ def patient_context(run: Run) -> str:
     ]
     header = ("", "AUC [95 %]", figures.mark_scale(low), "Equally many images")
     lead = (
-        "A lesion judged by what is known of the patient and of the patient's other images. Cross-fitted: no patient is "
-        "judged by a model that saw the patient. Labels of other images are never used."
+        "A lesion judged by what is known of the patient and of the patient's other images. Cross-fitted: no patient "
+        "is judged by a model that saw the patient. Labels of other images are never used."
     )
     hint = "Equally many images: AUC between patients whose numbers of images differ by no more than 10 %, where the " \
            "number tells nothing."  # fmt: skip
@@ -77,7 +77,7 @@ def _shortcuts(record: dict[str, Any]) -> str:
                           for name, value in shortcuts.get("alone", {}).items())  # fmt: skip
         sentences.append(
             f"With {alone} the AUC would be {markup.interval(found)}, a difference of "
-            f"{markup.signed(gain.value, gain.low, gain.high, 4)}. That is how this set was collected, not what a lesion "
-            "is; it is in no score of this page."
+            f"{markup.signed(gain.value, gain.low, gain.high, 4)}. That is how this set was collected, not what a "
+            "lesion is; it is in no score of this page."
         )
     return markup.note("Warning: " + " ".join(sentences), "warning") if sentences else ""
