@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
-     "balance", "cross_fit", "paired", "keras_compat", "progress", "randomness", "__init__"},
+     "balance", "cross_fit", "paired", "evaluation", "keras_compat", "progress", "randomness", "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
-     "submission"},
+     "calibration", "submission"},
     {"inference", "miniature", "report"},
     {"predict"},
     {"train", "grad_cam"},
