@@ -14,7 +14,7 @@ import numpy as np
 from melanoma_tf.report import markup
 
 WIDTH, HEIGHT = 360, 280  # a unit is a pixel on a narrow phone, 1.2 pixels beside another chart on a desk
-LEFT, TOP, RIGHT, BOTTOM = 44, 12, 12, 40
+LEFT, TOP, RIGHT, BOTTOM = 52, 12, 12, 40
 LINE = 15  # units from one line of text to the next
 PER_CHARACTER = 6.2  # units of width of a character, roughly: text is laid out by the browser
 

@@ -26,7 +26,9 @@ def comparison(runs: Sequence[Run], evaluations: Sequence[Evaluation | None]) ->
     names = {frozenset(one.rows["image_name"]) for one in evaluations if one is not None}
     hint = "The runs were not judged on the same images; their AUCs compare only roughly." if len(names) > 1 else ""
     lead = "The first is the subject of this page. Differences are paired; a patient's images are one cluster."
-    return markup.section("Runs side by side", lead, markup.table(header, rows), markup.note(hint) if hint else "")
+    return markup.section(
+        "Runs side by side", lead, markup.table(header, rows, stack=True), markup.note(hint) if hint else ""
+    )
 
 
 def _difference(first: Evaluation | None, other: Evaluation | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Run:
     """What a page is about.
 
     Attributes:
-      name: recipe, folder or file. config, record: `config.json` and `run.json` of a training run, {} for others.
+      name: recipe, or folder or file; folder, what tells runs of one recipe apart. config, record: `config.json` and `run.json` of a training run, {} for others.
       history: per fold name the table of its epochs. oof: out-of-fold predictions, None where no image was held out.
       augmented: PNG of what the model saw, or None. blend: `blend.json`, None for others. context: `context.json`, or
       that part of a blend's, None without. notes: what was read in an unusual way. sha256: of the file of `oof`.
@@ -41,12 +42,24 @@ class Run:
     context: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     sha256: str = ""
+    folder: str = ""
 
     @property
     def kind(self) -> str:
         if self.blend:
             return "Blend of models"
         return "Training run" if self.record else "Scores in patient context" if self.context else "Predictions"
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs with names that differ: with the folder, and with a number where that is the same too."""
+    for label in (lambda number, run: f"{run.name} ({run.folder})", lambda number, run: f"{run.name} {number + 1}"):
+        names = [run.name for run in runs]
+        runs = [
+            replace(run, name=label(number, run)) if names.count(run.name) > 1 else run
+            for number, run in enumerate(runs)
+        ]
+    return list(runs)
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,7 @@ def _read_training(folder: Path, name: str) -> Run:
         oof,
         augmented.read_bytes() if augmented.exists() else None,
         sha256=sha256,
+        folder=name,
     )
 
 

@@ -1,4 +1,4 @@
-"""Sections that rest on held-out images: discrimination, scores as probabilities, shortcuts."""
+"""Sections on how well the score ranks: discrimination with thresholds, and shortcuts that rank without a lesion."""
 
 from __future__ import annotations
 
@@ -6,71 +6,80 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from melanoma_tf.calibration import operating_points
 from melanoma_tf.context.evidence import matched_auc
+from melanoma_tf.errors import UserError
+from melanoma_tf.evaluation import METRICS, metrics_table
 from melanoma_tf.report import figures, markup, statistics
 from melanoma_tf.report.contents import Evaluation
 
+RANKING = ("partial_auc", "average_precision", "sensitivity_at_90_specificity", "sensitivity_at_95_specificity")
+
 
 def discrimination(evaluations: Sequence[tuple[str, Evaluation]]) -> str:
-    """ROC and precision-recall curves of all runs and the operating points of the first."""
+    """ROC and precision-recall curves of all runs; further metrics and thresholds of the first."""
     first = evaluations[0][1]
-    resampled = statistics.bootstrap(first)
+    band = statistics.roc_band(first)
     curves = [statistics.curves(one.target, one.score) for _, one in evaluations]
     names = [_short(name) for name, _ in evaluations]
     areas = [
-        figures.Series(f"{name}  {one.auc.value:.3f}" if one.auc else name, curve, None if number else resampled.band)
+        figures.Series(f"{name}  {one.auc.value:.3f}" if one.auc else name, curve, None if number else band)
         for number, (name, (_, one), curve) in enumerate(zip(names, evaluations, curves))
     ]
     averages = [figures.Series(f"{name}  {curve.average_precision:.3f}", curve) for name, curve in zip(names, curves)]
-    share, average = float(first.target.mean()), curves[0].average_precision
+    share = float(first.target.mean())
     roc = markup.figure(
         "ROC curve", figures.roc(areas),
         f"Its area is the AUC. Band: 95 % limits at each point, from {statistics.REPEATS} resamplings of patients.",
     )  # fmt: skip
     precision = markup.figure(
         "Precision and recall", figures.precision_recall(averages, share),
-        f"Average precision {markup.limits(average, *resampled.average_precision)}, {average / share:.1f} times a "
-        "blind guess.",
+        f"Its area is the average precision, {curves[0].average_precision / share:.1f} times that of a blind guess.",
     )  # fmt: skip
     lead = "How well the score ranks melanoma above benign lesions, and what a threshold would cost."
-    return markup.section("Discrimination", lead, markup.pair(roc, precision), _operating_points(curves[0], resampled))
+    return markup.section(
+        "Discrimination", lead, markup.pair(roc, precision), metric_rows(first, RANKING), _operating_points(first)
+    )
 
 
 def _short(name: str, length: int = 26) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _operating_points(curves: statistics.Curves, resampled: statistics.Bootstrap) -> str:
-    rows = []
-    for number, sensitivity in enumerate(statistics.SENSITIVITIES):
-        at = curves.first_at(sensitivity)
-        specificity, precision = 1 - curves.false_positive_rate[at], curves.precision[at]
-        flagged = curves.true_positives[at] + curves.false_positives[at]
-        share = flagged / (curves.true_positives[-1] + curves.false_positives[-1])
-        rows.append((
-            f"{sensitivity:.0%}",
-            markup.limits(specificity, *resampled.specificity[:, number]),
-            markup.limits(precision, *resampled.precision[:, number]),
-            f"{share:.1%}", f"{flagged / curves.true_positives[at]:.1f}",
-        ))  # fmt: skip
-    header = ("Sensitivity of at least", "Specificity", "Precision", "Images flagged", "Per melanoma found")
+def metric_rows(evaluation: Evaluation, names: Sequence[str], score: np.ndarray | None = None) -> str:
+    """A table of metrics of `evaluation.METRICS` with their intervals; `score` in place of the evaluation's own."""
+    chosen = {name: METRICS[name] for name in names}
+    found = metrics_table(
+        evaluation.target, evaluation.score if score is None else score, evaluation.patients, metrics=chosen
+    )
+    rows = [(_sentence_case(METRICS[name].label), markup.interval(value)) for name, value in found.items()]
+    return markup.table(("Metric", "Value [95 %]"), rows)
+
+
+def _sentence_case(label: str) -> str:
+    return label[:1].upper() + label[1:]
+
+
+def _operating_points(evaluation: Evaluation) -> str:
+    try:
+        points = operating_points(evaluation.target, evaluation.score, evaluation.patients)
+    except UserError as error:  # too few patients to choose a threshold on some and judge it on others
+        return markup.note(f"No thresholds: {error}.")
+    rows = [
+        (f"{point.wanted:.0%}", f"{point.threshold.value:.2g}", markup.interval(point.sensitivity),
+         markup.interval(point.specificity), f"{point.flagged.value:.1%}", _per_found(point.precision.value))
+        for point in points
+    ]  # fmt: skip
+    header = ("Wanted sensitivity", "Threshold", "Sensitivity [95 %]", "Specificity [95 %]", "Flagged", "Per melanoma")
     caption = (
-        "Each threshold is chosen on the very images it is judged on, so these rows flatter a little. "
-        "Brackets: 95 % limits over patients."
+        "Each patient is judged by a threshold that was chosen on other patients. Flagged: share of all images. Per "
+        "melanoma: images flagged for each melanoma found."
     )
-    return markup.table(header, rows) + markup.note(caption)
+    return markup.table(header, rows, stack=True) + markup.note(caption)
 
 
-def probabilities(evaluation: Evaluation) -> str:
-    """Histogram of both classes, and the mean score beside the share of melanoma."""
-    mean, share = float(evaluation.score.mean()), float(evaluation.target.mean())
-    caption = f"The mean score is {mean:.2%}, the share of melanoma {share:.2%}."
-    picture = markup.figure("Scores by class", figures.scores(evaluation.target, evaluation.score), caption)
-    lead = (
-        "Scores are probabilities only where they agree with the share of melanoma that is found, and where that share "
-        "in use is the one of the training data."
-    )
-    return markup.section("Scores as probabilities", lead, markup.pair(picture))
+def _per_found(precision: float) -> str:
+    return f"{1 / precision:.1f}" if precision > 0 else markup.NONE
 
 
 def shortcuts(evaluation: Evaluation) -> str:

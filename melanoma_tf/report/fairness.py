@@ -15,21 +15,21 @@ def subgroups(evaluation: Evaluation) -> str:
     low = figures.lowest([group.auc for group in groups])
     overall = evaluation.auc.value if evaluation.auc else None
     rows: list[tuple] = []
-    for group in groups:
-        heading = "" if any(row[0] == group.kind for row in rows) else group.kind
-        images, melanoma = int(group.mask.sum()), int(evaluation.target[group.mask].sum())
+    for number, group in enumerate(groups):
+        if number == 0 or groups[number - 1].kind != group.kind:
+            rows.append((group.kind.capitalize(),))
+        counts = f"{int(evaluation.target[group.mask].sum()):,} of {int(group.mask.sum()):,}"
         auc = markup.interval(group.auc) if group.auc else "too few"
-        rows.append((heading, group.name, f"{images:,}", f"{melanoma:,}", auc,
-                     figures.mark(group.auc, low, 1, overall)))  # fmt: skip
+        rows.append((group.name, counts, auc, figures.mark(group.auc, low, 1, overall)))
     lead = f"Ranking within each group. Under {FEWEST_MELANOMA} melanoma no figure is given. Skin type is not recorded."
-    table = markup.table(("", "Group", "Images", "Melanoma", "AUC [95 %]", figures.mark_scale(low)), rows, words=2)
+    table = markup.table(("Group", "Melanoma of images", "AUC [95 %]", figures.mark_scale(low)), rows)
     return markup.section("Who it works for", lead, table, _gaps(find_gaps(evaluation, groups)))
 
 
 def _gaps(gaps: list[Gap]) -> str:
     if not gaps:
         return ""
-    rows = [(gap.better.kind, f"{gap.better.name} above {gap.worse.name}",
+    rows = [(gap.better.kind.capitalize(), f"{gap.better.name} above {gap.worse.name}",
              markup.signed(gap.value, gap.low, gap.high), "yes" if gap.certain else "no") for gap in gaps]  # fmt: skip
     certain = sum(gap.certain for gap in gaps)
     verdict = (

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import logit
 
 from melanoma_tf import metrics
+from melanoma_tf.calibration import DecisionCurve, ReliabilityCurve
 from melanoma_tf.report import markup
 from melanoma_tf.report.chart import Axis, Chart, nice_axis, share_axis
 from melanoma_tf.report.statistics import GRID, Curves
@@ -83,6 +84,47 @@ def scores(target: np.ndarray, score: np.ndarray) -> str:
 
 def _probability(tick: float) -> str:
     return f"{tick:g}" if tick >= 0.001 else f"{tick:.0e}".replace("e-0", "e-")
+
+
+def calibration(curves: Sequence[tuple[str, ReliabilityCurve]]) -> str:
+    """Share of melanoma over the mean probability of each bin, both logarithmic; limits of the first curve's."""
+    x = _logarithmic("Mean score of the bin", np.concatenate([curve.mean for _, curve in curves]))
+    y = _logarithmic("Share of melanoma", np.array([one.value for _, curve in curves for one in curve.share]))
+    chart = Chart("Calibration curve", x, y)
+    chart.line([max(x.low, y.low), 1], [max(x.low, y.low), 1], "reference")
+    for number, (_, curve) in reversed(list(enumerate(curves))):
+        share, at = np.array([one.value for one in curve.share]), np.maximum(curve.mean, x.low)
+        chart.line(at, np.where(share >= y.low, share, np.nan), color(number))
+        for position, one in zip(at, curve.share):
+            if number == 0:
+                chart.line([position] * 2, np.maximum([one.low, one.high], y.low), f"thin {color(number)}")
+            if one.value >= y.low:
+                chart.dot(position, one.value, color(number))
+    chart.names([(name, color(number)) for number, (name, _) in enumerate(curves)], "upper left")
+    return chart.svg()
+
+
+def _logarithmic(label: str, values: np.ndarray) -> Axis:
+    """From the power of ten below the smallest positive value, at least 1e-6, to 1."""
+    power = int(np.clip(np.floor(np.log10(values[values > 0].min(initial=1.0))), -6, -1))
+    ticks = [10.0**at for at in range(0, power - 1, -1 if power > -5 else -2)]
+    return Axis(label, 10.0**power, 1.0, [(tick, _probability(tick)) for tick in ticks], np.log10)
+
+
+def decision(curve: DecisionCurve, name: str) -> str:
+    """Net benefit per 1,000 images over the threshold probability, beside excising all and none."""
+    model, low, high, everyone = (1000 * values for values in (curve.model, curve.low, curve.high, curve.treat_all))
+    highest = max(float(high.max()), 1e-3)
+    floor = -0.2 * highest  # excising all falls far below any use
+    percent = 100 * curve.thresholds
+    y = nice_axis("Net benefit per 1,000 images", np.array([floor, highest]))
+    chart = Chart("Decision curve", nice_axis("Threshold probability, %", np.array([0, percent.max()])), y)
+    chart.line([0, chart.x.high], [0, 0], "reference")
+    chart.area(percent, np.maximum(low, y.low), np.maximum(high, y.low), "s0")
+    chart.line(percent, np.where(everyone >= y.low, everyone, np.nan), "muted")
+    chart.line(percent, np.where(model >= y.low, model, np.nan), "s0")
+    chart.names([(name, "s0"), ("excise all", "muted"), ("excise none: 0", "muted")], "upper right")
+    return chart.svg()
 
 
 def learning(histories: dict[str, pd.DataFrame], column: str, label: str) -> str:

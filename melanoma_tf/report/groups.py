@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.stats import norm
 
-from melanoma_tf import metrics, tables
+from melanoma_tf import metrics
+from melanoma_tf.evaluation.subgroups import MISSING, subgroups
 from melanoma_tf.report.contents import Evaluation
 
 FEWEST_MELANOMA = 10  # in a group; below, an interval says nothing
-AGES = ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 200, "60 and over"))
-NOT_RECORDED = "not recorded"
-MOST_GROUPS = 12  # of one kind; a free-text column would fill the page
 
 
 @dataclass(frozen=True)
@@ -48,33 +45,7 @@ class Gap:
 
 def find_groups(evaluation: Evaluation) -> list[Group]:
     """All groups that have images, kind by kind, each kind's images without a record last."""
-    columns: list[tuple[str, np.ndarray, Sequence[str]]] = [
-        ("Sex", _words(evaluation.rows["sex"]), tables.SEXES),
-        ("Age", _age_band(evaluation.rows["age_approx"]), [label for _, _, label in AGES]),
-        ("Site", _words(evaluation.rows["anatom_site_general_challenge"]), tables.SITES),
-    ]
-    if "source" in evaluation.rows:
-        columns.append(("Source", _words(evaluation.rows["source"]), ()))
-    found = []
-    for kind, values, order in columns:
-        names = [name for name in order if (values == name).any()]
-        others = sorted(set(values) - {*order, NOT_RECORDED})
-        names += others[: MOST_GROUPS - len(names)]
-        names += [NOT_RECORDED] if (values == NOT_RECORDED).any() else []
-        found += [_group(evaluation, kind, name, values == name) for name in names]
-    return found
-
-
-def _words(column: pd.Series) -> np.ndarray:
-    return column.where(column.notna(), NOT_RECORDED).astype(str).to_numpy(object)
-
-
-def _age_band(column: pd.Series) -> np.ndarray:
-    age = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    band = np.full(len(age), NOT_RECORDED, object)
-    for low, high, label in AGES:
-        band[(age >= low) & (age < high)] = label
-    return band
+    return [_group(evaluation, *found) for found in subgroups(evaluation.rows)]
 
 
 def _group(evaluation: Evaluation, kind: str, name: str, mask: np.ndarray) -> Group:
@@ -94,7 +65,7 @@ def find_gaps(evaluation: Evaluation, groups: Sequence[Group]) -> list[Gap]:
     """
     found = []
     for kind in dict.fromkeys(group.kind for group in groups):
-        compared = [g for g in groups if g.kind == kind and g.name != NOT_RECORDED and g.auc and 0 < g.auc.value < 1]
+        compared = [g for g in groups if g.kind == kind and g.name != MISSING and g.auc and 0 < g.auc.value < 1]
         gaps = _gaps_between(evaluation, compared)
         gaps.sort(key=lambda gap: -gap.value)
         found += gaps[:1] + [gap for gap in gaps[1:] if gap.certain]

@@ -42,16 +42,31 @@ def section(title: str, lead: str, *parts: str) -> str:
     return f"<section>\n<h2>{text(title)}</h2>\n{lead_html}\n" + "\n".join(parts) + "\n</section>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1, total: bool = False) -> str:
-    """A table whose first `words` columns are text, the others numbers, flush right; `total`: bold last row."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1, total: bool = False, stack: bool = False
+) -> str:
+    """A table whose first `words` columns are text, the others numbers, flush right.
+
+    Args: total: the last row is bold. stack: on a narrow page each row becomes a list, its values named by the header;
+      for tables of more columns than a phone has room for. A row of its first cell alone is a heading of those below.
+    """
     kinds = ["" if column < words else ' class="number"' for column in range(len(header))]
     head = "".join(f"<th{kind}>{text(cell)}</th>" for kind, cell in zip(kinds, header))
-    body = ["".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, row)) for row in rows]
-    opening = ["<tr>"] * len(body)
-    if total and body:
-        opening[-1] = '<tr class="total">'
-    lines = "\n".join(f"{start}{cells}</tr>" for start, cells in zip(opening, body))
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
+    lines = [_row(row, header if stack else [""] * len(header), kinds) for row in rows]
+    if total and lines:
+        lines[-1] = lines[-1].replace("<tr>", '<tr class="total">', 1)
+    body = "\n".join(lines)
+    kind = ' class="stack"' if stack else ""
+    return f'<div class="scroll"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _row(row: Sequence[Any], names: Sequence[str], kinds: Sequence[str]) -> str:
+    if len(row) == 1:
+        return f'<tr class="kind"><td colspan="{len(kinds)}">{text(row[0])}</td></tr>'
+    named = ["" if not name or isinstance(name, Html) else f' data-name="{text(name)}"' for name in names]
+    return (
+        "<tr>" + "".join(f"<td{kind}{name}>{text(cell)}</td>" for kind, name, cell in zip(kinds, named, row)) + "</tr>"
+    )
 
 
 def figure(title: str, chart: str, caption: str = "") -> str:

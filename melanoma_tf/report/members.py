@@ -22,13 +22,15 @@ def members(run: Run) -> str:
         adds = (_adds(member.get("adds")),) if told else ()
         rows.append((str(member.get("path")), weight, markup.interval(auc), figures.mark(auc, low, 1), *adds))
     header = ("Member", "Weight", "AUC [95 %]", figures.mark_scale(low), *(("Adds [95 %]",) if told else ()))
-    return markup.section("Members", _lead(run.blend, told), markup.table(header, rows, total=True), _notes(run.blend))
+    return markup.section(
+        "Members", _lead(run.blend, told), markup.table(header, rows, total=True, stack=told), _notes(run.blend)
+    )
 
 
 def _lead(blend: dict[str, Any], told: bool) -> str:
     lead = "What was blended, with the weight of each member and its AUC on the same images."
     if blend.get("cross_fitted"):
-        lead += " Weights were learned; the blend's AUC is of patients that they were not learned from."
+        lead += " Method and weights were chosen by cross-fitting: the blend's AUC is of patients not chosen on."
     if told:
         lead += " What a member adds is the AUC of all minus the AUC of a blend, by the same method, without it."
     return lead

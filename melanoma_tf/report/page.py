@@ -8,7 +8,7 @@ import pandas as pd
 
 from melanoma_tf.report import evidence, origin, training
 from melanoma_tf.report.comparison import comparison
-from melanoma_tf.report.contents import Evaluation, Run, evaluate
+from melanoma_tf.report.contents import Evaluation, Run, evaluate, told_apart
 from melanoma_tf.report.examples import HeatMap
 from melanoma_tf.report.fairness import subgroups
 from melanoma_tf.report.header import header, scope
@@ -16,6 +16,7 @@ from melanoma_tf.report.hits import hits_and_misses
 from melanoma_tf.report.markup import document
 from melanoma_tf.report.members import members
 from melanoma_tf.report.patient_context import patient_context
+from melanoma_tf.report.probability import probabilities
 
 
 def build_report(
@@ -33,6 +34,7 @@ def build_report(
 
     Raises: UserError where predictions do not fit the table.
     """
+    runs = told_apart(runs)
     subject = runs[0]
     evaluations = [None if run.oof is None else evaluate(run.oof, table, run.name) for run in runs]
     first = evaluations[0]
@@ -49,4 +51,4 @@ def build_report(
 def _evidence(runs: Sequence[Run], evaluations: Sequence[Evaluation | None]) -> list[str]:
     """The sections of curves; the first run is the subject."""
     both = [(run.name, one) for run, one in zip(runs, evaluations) if one is not None and one.auc is not None]
-    return [evidence.discrimination(both), evidence.probabilities(both[0][1])]
+    return [evidence.discrimination(both), probabilities(both[0][1])]

@@ -68,7 +68,7 @@ def _shortcuts(record: dict[str, Any]) -> str:
     if told is not None:
         sentences.append(
             f"What the context model is given tells the number of the patient's images with a rank correlation of "
-            f"{told:.2f}: part of the gain may be that number in disguise."
+            f"{told:.2f}: a gain may be that number in disguise."
         )
     shortcuts = record.get("shortcuts") or {}
     found, gain = records.interval(shortcuts.get("auc")), records.difference(shortcuts.get("difference"))

@@ -1,4 +1,4 @@
-"""The numbers behind the figures: curves, a patient bootstrap, operating points, and what shortcuts alone achieve."""
+"""The numbers behind the figures: curves, their band over patients, and what shortcuts alone achieve."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from melanoma_tf.report.contents import Evaluation
 from melanoma_tf.schema import HEIGHT, WIDTH
 
 GRID = np.linspace(0, 1, 101)  # false positive rates at which the band is drawn
-SENSITIVITIES = (0.80, 0.90, 0.95)
 REPEATS = 400
 
 
@@ -41,24 +40,6 @@ class Curves:
         """Step-wise area under precision and recall, as `sklearn.metrics.average_precision_score`."""
         return float(np.sum(np.diff(self.sensitivity) * self.precision[1:]))
 
-    def first_at(self, sensitivity: float) -> int:
-        """Index of the highest threshold that reaches a sensitivity."""
-        return int(np.searchsorted(self.true_positives, sensitivity * self.true_positives[-1] - 1e-9))
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """95 % limits over patients drawn with replacement.
-
-    Attributes: band float64[2,G], sensitivity at the rates of `GRID`; average_precision (low, high); specificity
-    float64[2,S] at `SENSITIVITIES`; precision likewise.
-    """
-
-    band: np.ndarray
-    average_precision: tuple[float, float]
-    specificity: np.ndarray
-    precision: np.ndarray
-
 
 def curves(target: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> Curves:
     """Counts of both classes above every distinct score. target int[N], score float[N], weight float[N] or None."""
@@ -72,35 +53,24 @@ def _counts(target: np.ndarray, weight: np.ndarray, last_of_tie: np.ndarray) -> 
     return Curves(np.append(0.0, positive), np.append(0.0, every - positive))
 
 
-def bootstrap(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> Bootstrap:
-    """Resamples patients, not images, because a patient's images are alike. Needs both classes."""
+def roc_band(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
+    """95 % limits of the sensitivity at the rates of `GRID`, float64[2,G], over patients drawn with replacement.
+
+    Patients, not images, because a patient's images are alike. Needs both classes.
+    """
     order = np.argsort(-evaluation.score, kind="stable")
     target = evaluation.target[order].astype(np.float64)
     last_of_tie = np.append(np.flatnonzero(np.diff(evaluation.score[order])), len(order) - 1)
     patient = np.unique(evaluation.patients, return_inverse=True)[1][order]
     count = int(np.max(patient)) + 1
     generator = np.random.default_rng(seed)
-    drawn: list[tuple] = []
+    drawn: list[np.ndarray] = []
     while len(drawn) < repeats:
         times = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
         resampled = _counts(target, times[patient], last_of_tie)
         if resampled.true_positives[-1] and resampled.false_positives[-1]:
-            drawn.append(_summary(resampled))
-    band, average, specificity, precision = (
-        np.percentile(np.array(values), (2.5, 97.5), axis=0) for values in zip(*drawn)
-    )
-    return Bootstrap(band, (float(average[0]), float(average[1])), specificity, precision)
-
-
-def _summary(resampled: Curves) -> tuple:
-    at = [resampled.first_at(sensitivity) for sensitivity in SENSITIVITIES]
-    rate = resampled.false_positive_rate
-    return (
-        np.interp(GRID, rate, resampled.sensitivity),
-        resampled.average_precision,
-        1 - rate[at],
-        resampled.precision[at],
-    )
+            drawn.append(np.interp(GRID, resampled.false_positive_rate, resampled.sensitivity))
+    return np.percentile(np.array(drawn), (2.5, 97.5), axis=0)
 
 
 def shortcuts(evaluation: Evaluation) -> list[tuple[str, metrics.Interval]]:

@@ -51,6 +51,7 @@ figure h3 { margin-bottom: 0.3rem; }
 .chart .grid { stroke: var(--grid); stroke-width: 1; }
 .chart .tick, .chart .axis { fill: var(--muted); font-size: 11px; font-variant-numeric: tabular-nums; }
 .line { fill: none; stroke: var(--color); stroke-width: 1.8; stroke-linejoin: round; }
+.line.thin { stroke-width: 1; opacity: 0.75; }
 .area { fill: var(--color); fill-opacity: 0.17; }
 .dot, .name { fill: var(--color); }
 .name { font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
@@ -72,7 +73,8 @@ th:last-child, td:last-child { padding-right: 0; }
 td { vertical-align: top; }
 .number { text-align: right; white-space: nowrap; }
 tr.total td { font-weight: 600; border-bottom: 0; }
-td code, .plain { font-size: 0.85em; overflow-wrap: anywhere; }
+tr.kind td { font-weight: 600; border-bottom: 0; padding-top: 0.9rem; }
+td { overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre { background: var(--wash); border-radius: 6px; padding: 0.9rem 1.1rem; font-size: 0.82rem; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 0.9rem 0 0; }
@@ -106,6 +108,12 @@ pre { background: var(--wash); border-radius: 6px; padding: 0.9rem 1.1rem; font-
   th, td { padding-right: 0.5rem; }
   .number { white-space: normal; }
   .mark, .scale { display: none; }
+  .stack thead { display: none; }
+  .stack tr { display: block; border-bottom: 1px solid var(--rule); padding: 0.45rem 0; }
+  .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: 0.08rem 0; }
+  .stack td:first-child { font-weight: 600; }
+  .stack td::before { content: attr(data-name); color: var(--muted); font-weight: 400; }
+  .stack td:empty, .stack td:not([data-name]) { display: none; }
 }
 @media print {
   body { font-size: 10.5pt; }
