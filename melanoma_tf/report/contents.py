@@ -26,10 +26,11 @@ class Run:
     """What a page is about.
 
     Attributes:
-      name: recipe, or folder or file; folder, what tells runs of one recipe apart. config, record: `config.json` and `run.json` of a training run, {} for others.
-      history: per fold name the table of its epochs. oof: out-of-fold predictions, None where no image was held out.
+      name: recipe, or folder or file; folder: of a training run, which tells runs of one recipe apart.
+      config, record: `config.json` and `run.json` of a training run, {} for others. history: per fold name the table of
+      its epochs. oof: out-of-fold predictions, None where no image was held out; sha256: of their file.
       augmented: PNG of what the model saw, or None. blend: `blend.json`, None for others. context: `context.json`, or
-      that part of a blend's, None without. notes: what was read in an unusual way. sha256: of the file of `oof`.
+      that part of a blend's, None without. notes: what was read in an unusual way.
     """
 
     name: str
@@ -53,13 +54,13 @@ class Run:
 
 def told_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs with names that differ: with the folder, and with a number where that is the same too."""
-    for label in (lambda number, run: f"{run.name} ({run.folder})", lambda number, run: f"{run.name} {number + 1}"):
-        names = [run.name for run in runs]
-        runs = [
-            replace(run, name=label(number, run)) if names.count(run.name) > 1 else run
-            for number, run in enumerate(runs)
-        ]
-    return list(runs)
+    runs = _renamed(runs, [f"{run.name} ({run.folder})" if run.folder else run.name for run in runs])
+    return _renamed(runs, [f"{run.name} {number}" for number, run in enumerate(runs, 1)])
+
+
+def _renamed(runs: Sequence[Run], longer: Sequence[str]) -> list[Run]:
+    names = [run.name for run in runs]
+    return [replace(run, name=name) if names.count(run.name) > 1 else run for run, name in zip(runs, longer)]
 
 
 @dataclass(frozen=True)

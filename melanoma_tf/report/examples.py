@@ -14,7 +14,8 @@ PER_KIND = 6
 THUMBNAIL_SIDE = 240  # pixels; 18 of them stay under 300 kB
 CONTACT_SHEET_WIDTH = 1200
 HEAT_SIDE = 160  # pixels; a map of 7x7 holds no more
-HEAT_COLORS = ((0.0, (24, 28, 60)), (0.5, (190, 60, 90)), (1.0, (255, 214, 90)))  # darker is less, also in grey print
+HEAT_COLORS = ((0.0, (190, 40, 70)), (0.6, (240, 120, 50)), (1.0, (255, 225, 100)))  # brighter is more, also in grey
+HEAT_OPACITY = 0.75  # where it is greatest; where there is none the image is left as it is
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def thumbnail(image: bytes, side: int = THUMBNAIL_SIDE) -> str | None:
 
 
 def overlay(heat_map: HeatMap, side: int = HEAT_SIDE) -> str:
-    """The heat laid half-transparent over what the network was given, as a data URI."""
+    """The heat laid over what the network was given, in grey, as a data URI."""
     from PIL import Image
 
     seen = Image.fromarray(heat_map.seen).convert("L").convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
@@ -75,7 +76,8 @@ def overlay(heat_map: HeatMap, side: int = HEAT_SIDE) -> str:
     level = np.clip(np.asarray(heat), 0, 1)
     stops, colors = [at for at, _ in HEAT_COLORS], np.array([color for _, color in HEAT_COLORS], float)
     painted = np.stack([np.interp(level, stops, colors[:, channel]) for channel in range(3)], axis=-1)
-    blended = 0.5 * np.asarray(seen, np.float64) + 0.5 * painted
+    opacity = HEAT_OPACITY * level[..., None]
+    blended = (1 - opacity) * np.asarray(seen, np.float64) + opacity * painted
     return _data_uri(Image.fromarray(np.rint(blended).astype(np.uint8)))
 
 

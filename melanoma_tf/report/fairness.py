@@ -29,7 +29,7 @@ def subgroups(evaluation: Evaluation) -> str:
 def _gaps(gaps: list[Gap]) -> str:
     if not gaps:
         return ""
-    rows = [(gap.better.kind.capitalize(), f"{gap.better.name} above {gap.worse.name}",
+    rows = [(f"{gap.better.kind.capitalize()}: {gap.better.name} above {gap.worse.name}",
              markup.signed(gap.value, gap.low, gap.high), "yes" if gap.certain else "no") for gap in gaps]  # fmt: skip
     certain = sum(gap.certain for gap in gaps)
     verdict = (
@@ -41,5 +41,5 @@ def _gaps(gaps: list[Gap]) -> str:
         "The largest gap of each kind, and every other one that excludes 0. The limits allow for the number of pairs "
         "compared. A gap may come from how hard the group's lesions are, not only from the model."
     )
-    header = ("", "Groups", "Gap in AUC [95 %]", "Excludes 0")
-    return f'<h3 class="gap">Gaps</h3>{markup.table(header, rows, words=2)}{markup.note(f"{verdict} {meaning}")}'
+    header = ("Groups", "Gap in AUC [95 %]", "Excludes 0")
+    return f'<h3 class="gap">Gaps</h3>{markup.table(header, rows)}{markup.note(f"{verdict} {meaning}")}'

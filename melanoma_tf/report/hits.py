@@ -12,7 +12,7 @@ from melanoma_tf.report.contents import Evaluation
 from melanoma_tf.report.examples import HeatMap, choose_examples, overlay, thumbnail
 
 HEAT_MAPS = (
-    "Second picture: the image as the network was given it, brighter and redder where its last feature map raised the "
+    "Second picture: the image as the network was given it, in grey, coloured where its last feature map raised the "
     "score (Grad-CAM, Selvaraju et al. 2017), by the model of the fold that held the image out. Each map has its own "
     "scale. It tells where, not why, and not how sure."
 )

@@ -74,7 +74,7 @@ td { vertical-align: top; }
 .number { text-align: right; white-space: nowrap; }
 tr.total td { font-weight: 600; border-bottom: 0; }
 tr.kind td { font-weight: 600; border-bottom: 0; padding-top: 0.9rem; }
-td { overflow-wrap: anywhere; }
+td:first-child { overflow-wrap: anywhere; min-width: 4.5rem; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre { background: var(--wash); border-radius: 6px; padding: 0.9rem 1.1rem; font-size: 0.82rem; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 0.9rem 0 0; }
@@ -109,9 +109,11 @@ pre { background: var(--wash); border-radius: 6px; padding: 0.9rem 1.1rem; font-
   .number { white-space: normal; }
   .mark, .scale { display: none; }
   .stack thead { display: none; }
+  .stack, .stack tbody { display: block; }
   .stack tr { display: block; border-bottom: 1px solid var(--rule); padding: 0.45rem 0; }
-  .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: 0.08rem 0; }
-  .stack td:first-child { font-weight: 600; }
+  .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: 0.08rem 0;
+    white-space: nowrap; }
+  .stack td:first-child { font-weight: 600; white-space: normal; }
   .stack td::before { content: attr(data-name); color: var(--muted); font-weight: 400; }
   .stack td:empty, .stack td:not([data-name]) { display: none; }
 }

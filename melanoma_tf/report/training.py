@@ -33,15 +33,15 @@ def _held_out_table(run: Run, evaluation: Evaluation | None) -> str:
     overall = evaluation.auc.value if evaluation.auc else None
     rows = [(name, *counts, markup.interval(auc), figures.mark(auc, low, 1, overall))
             for name, (counts, auc) in found.items()]  # fmt: skip
-    return markup.table(("Fold", "Images", "Melanoma", "Patients", "AUC [95 %]", figures.mark_scale(low)), rows)
+    return markup.table(("Fold", "Melanoma of images", "Patients", "AUC [95 %]", figures.mark_scale(low)), rows)
 
 
-def _held_out(fold: int, evaluation: Evaluation) -> tuple[tuple[str, str, str], metrics.Interval | None]:
+def _held_out(fold: int, evaluation: Evaluation) -> tuple[tuple[str, str], metrics.Interval | None]:
     mask = evaluation.fold == fold
     target, patients = evaluation.target[mask], evaluation.patients[mask]
     both = len(np.unique(target)) == 2
     auc = metrics.auc_interval(target, evaluation.score[mask], patients) if both else None
-    return (f"{len(target):,}", f"{int(target.sum()):,}", f"{len(np.unique(patients)):,}"), auc
+    return (f"{int(target.sum()):,} of {len(target):,}", f"{len(np.unique(patients)):,}"), auc
 
 
 def _training(history: pd.DataFrame) -> tuple[str, ...]:
