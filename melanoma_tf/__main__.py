@@ -15,6 +15,9 @@ COMMANDS = {
         "predict",
         "blend",
         "context",
+        "metrics",
+        "calibrate",
+        "compare",
         "submit",
         "report",
     )

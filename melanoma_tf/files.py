@@ -74,10 +74,10 @@ def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
                 os.unlink(path)
 
 
-def refuse_overwrite(path: str | os.PathLike, overwrite: bool) -> None:
-    """Raises UserError where `path` exists and may not be replaced."""
+def refuse_overwrite(path: str | os.PathLike, overwrite: bool, flag: str = "--out") -> None:
+    """Raises UserError where `path`, which `flag` named, exists and may not be replaced."""
     if not overwrite and os.path.lexists(path):
-        raise UserError(f"{path} exists already; give --overwrite to replace it or another --out")
+        raise UserError(f"{path} exists already; give --overwrite to replace it or another {flag}")
 
 
 def make_folder(path: str | os.PathLike) -> Path:

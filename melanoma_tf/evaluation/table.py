@@ -30,6 +30,10 @@ class Metric:
     best: float | None = 1.0
     biased: bool = False
 
+    @property
+    def higher_is_better(self) -> bool:
+        return self.best is not None and self.worst is not None and self.best > self.worst
+
 
 METRICS: dict[str, Metric] = {
     "roc_auc": Metric("ROC AUC", ranking.roc_auc),
@@ -50,7 +54,7 @@ METRICS: dict[str, Metric] = {
     "specificity_at_95_sensitivity": Metric(
         "specificity at 95 % sensitivity", functools.partial(ranking.specificity_at, sensitivity=0.95)
     ),
-    "log_loss": Metric("log loss", probabilistic.log_loss, worst=None, best=None),
+    "log_loss": Metric("log loss", probabilistic.log_loss, worst=None, best=0.0),
     "brier": Metric("Brier score", probabilistic.brier, worst=1.0, best=0.0),
     "calibration_error": Metric(
         "expected calibration error", probabilistic.calibration_error, worst=1.0, best=0.0, biased=True

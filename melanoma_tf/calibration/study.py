@@ -1,0 +1,94 @@
+"""The whole of `melanoma-tf calibrate`: the choice, before and after, thresholds, net benefit, conformal sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from melanoma_tf.calibration.choice import Calibrated, calibrate
+from melanoma_tf.calibration.conformal import conformal_sets
+from melanoma_tf.calibration.curves import decision_curve
+from melanoma_tf.calibration.maps import CALIBRATORS
+from melanoma_tf.calibration.prevalence import shift_prevalence
+from melanoma_tf.calibration.thresholds import SENSITIVITIES, OperatingPoint, operating_points
+from melanoma_tf.evaluation import METRICS, metrics_table
+
+METHODS = tuple(CALIBRATORS)
+SHOWN = ("log_loss", "brier", "calibration_error", "observed_to_expected", "roc_auc")  # what calibration may change
+BENEFIT_AT = (0.01, 0.02, 0.05, 0.10, 0.20)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `study_calibration` found. record: all of it but the probabilities, for calibration.json."""
+
+    calibrated: Calibrated
+    prevalence: float
+    record: dict[str, Any]
+
+    def judge(self, probability: np.ndarray, stated: float | None = None) -> np.ndarray:
+        """Calibrated probabilities of new images, float64[N], at the stated prevalence or that of the data."""
+        judged = self.calibrated.calibration(probability)
+        return judged if stated is None else shift_prevalence(judged, self.prevalence, stated)
+
+
+def study_calibration(
+    target: np.ndarray, probability: np.ndarray, patients: np.ndarray, methods: Sequence[str] = METHODS,
+    sensitivities: Sequence[float] = SENSITIVITIES, error: float = 0.1, stated: float | None = None,
+    folds: int = 5, seed: int = 2020,
+) -> Study:  # fmt: skip
+    """Arguments as of `calibrate`; sensitivities: wanted ones; error: of conformal sets; stated: a prevalence.
+
+    Thresholds and conformal limits are of the map of all images, the one that new images get, at the stated prevalence;
+    "before" and "after" compare the input with the cross-fitted probabilities.
+    Raises: UserError as its parts.
+    """
+    target = np.asarray(target).astype(int)
+    calibrated = calibrate(target, probability, patients, methods, folds, seed)
+    study = Study(calibrated, float(target.mean()), {})
+    judged = study.judge(probability, stated)
+    shown = {name: METRICS[name] for name in SHOWN}
+    compared = {
+        when: metrics_table(target, scores, patients, shown)
+        for when, scores in (("before", probability), ("after", calibrated.probability))
+    }
+    points = operating_points(target, judged, patients, sensitivities, folds, seed)
+    held_out = calibrated.probability
+    if stated is not None:
+        held_out = shift_prevalence(held_out, study.prevalence, stated)
+    curve = decision_curve(target, held_out, patients, np.asarray(BENEFIT_AT), stated)
+    record: dict[str, Any] = {
+        "method": calibrated.calibration.method,
+        "parameters": calibrated.calibration.parameters,
+        "prevalence": study.prevalence,
+        "stated_prevalence": stated,
+        "settings": {"folds": folds, "seed": seed},
+        "log_loss": calibrated.log_loss,
+        "gain": {name: dataclasses.asdict(gain) for name, gain in calibrated.gain.items()},
+        **{when: {name: dataclasses.asdict(one) for name, one in table.items()} for when, table in compared.items()},
+        "thresholds": [_threshold_record(point, stated) for point in points],
+        "decision_curve": {
+            field.name: np.asarray(getattr(curve, field.name)).tolist() for field in dataclasses.fields(curve)
+        },
+        "conformal": dataclasses.asdict(conformal_sets(target, judged, patients, error, folds, seed)),
+    }
+    return dataclasses.replace(study, record=record)
+
+
+def _threshold_record(point: OperatingPoint, stated: float | None) -> dict[str, Any]:
+    """With what is flagged, and how much of that is melanoma, at the stated prevalence; sensitivity and specificity do
+    not depend on it."""
+    record = dataclasses.asdict(point)
+    if np.isnan(point.precision.value):  # nothing was flagged; JSON has no NaN
+        record["precision"] = None
+    if stated is not None:
+        found, alarms = point.sensitivity.value * stated, (1 - point.specificity.value) * (1 - stated)
+        record["at_stated_prevalence"] = {
+            "flagged": found + alarms,
+            "precision": found / (found + alarms) if found + alarms else None,
+        }
+    return record
