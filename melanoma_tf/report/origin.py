@@ -25,12 +25,22 @@ def how_it_was_made(runs: Sequence[Run], command: str) -> str:
         if len(runs) > 1 and (made or settings):
             parts.append(f'<h3 class="gap">{markup.text(run.name)}</h3>')
         parts += [made, markup.settings(settings) if settings else ""]
-        if run.config:
-            parts += ['<h3 class="gap">Configuration</h3>', markup.settings(_flat(run.config))]
+        parts.append(_configuration(run, runs[0]))
     if command:
         parts += ['<h3 class="gap">This page</h3>', _command(command)]
     parts = [part for part in parts if part]
     return markup.section("How it was made", "", *parts) if parts else ""
+
+
+def _configuration(run: Run, first: Run) -> str:
+    """All settings of the first run; of another one those that differ from the first's, where that has any."""
+    settings = _flat(run.config)
+    title = "Configuration"
+    if run is not first and first.config:
+        same = _flat(first.config)
+        settings = {name: value for name, value in settings.items() if name not in same or same[name] != value}
+        title = "Configuration, where it differs from the first run's"
+    return f'<h3 class="gap">{title}</h3>{markup.settings(settings)}' if settings else ""
 
 
 def data_and_licence() -> str:

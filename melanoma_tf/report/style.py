@@ -111,18 +111,17 @@ pre { background: var(--wash); border-radius: 6px; padding: 0.9rem 1.1rem; font-
   .stack thead { display: none; }
   .stack, .stack tbody { display: block; }
   .stack tr { display: block; border-bottom: 1px solid var(--rule); padding: 0.45rem 0; }
-  .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: 0.08rem 0;
-    white-space: nowrap; }
-  .stack td:first-child { font-weight: 600; white-space: normal; }
-  .stack td::before { content: attr(data-name); color: var(--muted); font-weight: 400; }
+  .stack td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: 0.08rem 0; }
+  .stack td:first-child { font-weight: 600; text-align: right; }
+  .stack td::before { content: attr(data-name); flex: none; color: var(--muted); font-weight: 400; }
   .stack td:empty, .stack td:not([data-name]) { display: none; }
 }
 @media print {
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
   section { margin-top: 1.4rem; padding-top: 1rem; }
-  figure, tr, .scope, .examples { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  figure, tr, pre, .scope, .examples figure { break-inside: avoid; }
+  h2, h3, .lead, tr.kind { break-after: avoid; }
   .scroll { overflow: visible; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
