@@ -63,9 +63,9 @@ def look(page: str, folder: Path, width: int, dark: bool = False) -> Seen:
     escaped = json.dumps(page).replace("</", "<\\/")
     (folder / "frame.html").write_text(FRAME.format(page=escaped, width=width, height=4000), encoding="utf-8")
     flags = [
-        "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--virtual-time-budget=5000", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
-        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom",
+        "--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=1400,1000",
+        f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
     ]  # fmt: skip
     address = (folder / "frame.html").resolve().as_uri()
     done = subprocess.run([find_browser(), *flags, address], capture_output=True, text=True, timeout=120, check=True)
