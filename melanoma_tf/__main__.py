@@ -9,8 +9,10 @@ COMMANDS = {
     for name in (
         "demo",
         "folds",
+        "audit",
         "show_augment",
         "bench_input",
+        "find_rate",
         "train",
         "predict",
         "blend",

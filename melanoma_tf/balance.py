@@ -7,7 +7,7 @@ import numpy as np
 SWEEPS = 20
 
 
-def balanced_bins(counts: np.ndarray, bins: int, seed: int = 0) -> np.ndarray:
+def balanced_bins(counts: np.ndarray, bins: int, seed: int = 0, weight: np.ndarray | None = None) -> np.ndarray:
     """Assigns groups (patients) to bins (shards, folds): a deal by size, then swaps and moves while they help.
 
     What is minimised is the sum over bins and columns of the squared difference to the mean, each column in units of
@@ -17,6 +17,7 @@ def balanced_bins(counts: np.ndarray, bins: int, seed: int = 0) -> np.ndarray:
     Args:
       counts: [G, D] what each group has: images, melanoma, 1 for itself, ...; columns of zeros do not count.
       bins: number of bins. seed: of the order in which groups are tried.
+      weight: float64[D] of each column's squared differences in place of those units.
 
     Returns: int64[G], 0..bins-1; the same for the same arguments on every machine.
     """
@@ -29,7 +30,8 @@ def balanced_bins(counts: np.ndarray, bins: int, seed: int = 0) -> np.ndarray:
     assigned[order] = np.where(turn % 2, bins - 1 - place, place)
     sums = np.zeros((bins, counts.shape[1]), np.int64)
     np.add.at(sums, assigned, counts)
-    weight = np.array([1.0 / total**2 if total else 0.0 for total in counts.sum(0).tolist()])
+    if weight is None:
+        weight = np.array([1.0 / total**2 if total else 0.0 for total in counts.sum(0).tolist()])
     random = np.random.default_rng(seed)
     for _ in range(SWEEPS):
         changed = [_improve(group, counts, assigned, sums, weight) for group in random.permutation(len(counts))]

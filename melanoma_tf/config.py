@@ -111,10 +111,15 @@ class ModelConfig:
 class TrainConfig:
     """Optimisation.
 
-    batch_size is global, over all replicas. learning_rate is the peak; schedule `cosine`, `exponential` or `constant`
-    after warmup_epochs (linear). optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
+    batch_size is global, over all replicas. learning_rate is the peak; schedule is a name in `SCHEDULES`, after
+    warmup_epochs (linear; `one_cycle` has a rise of its own); restarts: cycles of the schedule `restarts`.
+    optimizer and loss are names in `OPTIMIZERS` and `LOSSES`. clip_norm: largest global
     norm of the gradient, 0 = unlimited. select: weights that predict, `last`, or `best` by validation AUC, which
     flatters the out-of-fold score. checkpoint_minutes: time between checkpoints inside an epoch.
+    One of these predicts in the place of the last weights: ema, a moving average of that decay; swa_epochs, the mean
+    of the last epochs; snapshots, the mean prediction of the ends of the last cycles of `restarts`.
+    sam_rho: sharpness-aware minimisation. lookahead_steps, lookahead_rate: slow weights. layer_decay: factor of the
+    rate per stage from the head downwards. frozen_stages: so many, and the stem, keep their weights; 0 = none.
     """
 
     epochs: int = 12
@@ -126,11 +131,20 @@ class TrainConfig:
     schedule: str = "cosine"
     final_learning_rate_ratio: float = 0.01
     decay_per_epoch: float = 0.8
+    restarts: int = 3
     loss: str = "binary_cross_entropy"
     label_smoothing: float = 0.05
     clip_norm: float = 0.0
     select: str = "last"
     checkpoint_minutes: float = 10.0
+    ema: float = 0.0
+    swa_epochs: int = 0
+    snapshots: int = 0
+    sam_rho: float = 0.0
+    lookahead_steps: int = 0
+    lookahead_rate: float = 0.5
+    layer_decay: float = 1.0
+    frozen_stages: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,10 +255,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "train.warmup_epochs": (0, 10_000),
     "train.final_learning_rate_ratio": (0, 1),
     "train.decay_per_epoch": (0, 1),
+    "train.restarts": (1, 10_000),
     "train.label_smoothing": (0, 0.99),
     "train.weight_decay": (0, 100),
     "train.clip_norm": (0, 1e9),
     "train.checkpoint_minutes": (0, 1e6),
+    "train.sam_rho": (0, 100),
+    **dict.fromkeys(("train.ema", "train.lookahead_rate", "train.layer_decay"), (0, 1)),
+    **dict.fromkeys((f"train.{name}" for name in ("swa_epochs", "snapshots", "lookahead_steps")), (0, 10_000)),
     "predict.batch_size": (1, 1 << 16),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -253,7 +271,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "augment.border": ("reflect", "edge", "constant"),
     "model.topology": ("keras", "torchvision"),
     "predict.view_kind": ("dihedral", "crops", "random"),
-    "train.schedule": ("cosine", "exponential", "constant"),
+    "train.schedule": ("cosine", "exponential", "constant", "restarts", "one_cycle"),
     "train.select": ("last", "best"),
 }
 

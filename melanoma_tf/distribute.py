@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from melanoma_tf.errors import UserError, nearest
@@ -53,3 +55,17 @@ def _what_the_machine_has() -> str:
 def make_deterministic() -> None:
     """The same command gives the same bits: fixes the order of sums within ops. Must come before the first op."""
     tf.config.experimental.enable_op_determinism()
+
+
+def on_each_replica(variables: Sequence[tf.Variable], change: Callable, *values: Sequence) -> None:
+    """`change(variable, *values)` for each variable, on every replica's own copy and without communication.
+
+    To be called within `strategy.run`, where all replicas know the same `values`: lists as long as `variables`, of
+    tensors or variables.
+    """
+
+    def merged(strategy, *columns):
+        for variable, *own in zip(variables, *columns):
+            strategy.extended.update(variable, change, args=tuple(own), group=False)
+
+    tf.distribute.get_replica_context().merge_call(merged, args=values)

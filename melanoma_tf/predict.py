@@ -19,8 +19,9 @@ from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import build_model, load_model_weights
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress
+from melanoma_tf.schedules import cycle_ends
 
-LAST, BEST = "last.weights.h5", "best.weights.h5"
+LAST, BEST, SNAPSHOT = "last.weights.h5", "best.weights.h5", "snapshot_{}.weights.h5"
 
 
 def load_config(run: str | Path) -> Config:
@@ -39,12 +40,25 @@ def fold_folders(run: str | Path) -> list[Path]:
     return folders
 
 
-def load_fold_model(folder: Path, config: Config) -> keras.Model:
-    """The model of one fold with the weights that the recipe selects, `last` or `best`."""
-    model = build_model(config.model, config.data.image_size, pretrained_weights=False)
-    best = folder / BEST
-    load_model_weights(model, best if config.train.select == "best" and best.exists() else folder / LAST)
-    return model
+def snapshot_epochs(config: Config) -> list[int]:
+    """After how many epochs the weights are kept: the ends of the last cycles (Huang et al. 2017, arXiv 1704.00109).
+
+    Raises: UserError where there are no so many cycles.
+    """
+    train = config.train
+    if train.snapshots and (train.schedule != "restarts" or train.snapshots > train.restarts):
+        raise UserError(f"train.snapshots is {train.snapshots}; it needs --set train.schedule=restarts "
+                        f"and at least as many train.restarts")  # fmt: skip
+    if train.snapshots and train.select == "best":
+        raise UserError("train.snapshots predicts with the mean of its weights; train.select must be last")
+    return cycle_ends(train)[-train.snapshots :] if train.snapshots else []
+
+
+def fold_weights(folder: Path, config: Config) -> list[Path]:
+    """The files of a fold's weights whose predictions are averaged: one by `train.select`, or the snapshots."""
+    snapshots = [folder / SNAPSHOT.format(epoch) for epoch in snapshot_epochs(config)]
+    best = config.train.select == "best" and (folder / BEST).exists()
+    return snapshots or [folder / (BEST if best else LAST)]
 
 
 def predict(
@@ -77,10 +91,12 @@ def predict(
     for folder in fold_folders(run):
         keras.backend.clear_session()
         with strategy.scope():
-            model = load_fold_model(folder, config)
+            model = build_model(config.model, config.data.image_size, pretrained_weights=False)
         step = build_predict_step(strategy, model, config)
-        progress = Progress(f"{folder.name}  predicting", len(rows))
-        with named_faults(images):
-            members.append(predict_rows(step, batches, len(rows), progress.update))
+        for path in fold_weights(folder, config):
+            load_model_weights(model, path)
+            progress = Progress(f"{folder.name}  predicting", len(rows))
+            with named_faults(images):
+                members.append(predict_rows(step, batches, len(rows), progress.update))
     target = images.target if images.has_target else None
     return Predictions(images.names, np.mean(members, axis=0), target)

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma_tf import __main__, folds
+from melanoma_tf import __main__, fold_counts, folds
 from melanoma_tf.errors import UserError
+
+SITE_SHARES = [0.6, 0.34, 0.01, 0.05]
 
 
 def _table(patients=120, seed=0):
@@ -31,9 +33,73 @@ def test_no_patient_straddles_and_all_is_balanced():
     folds.require_no_leak(table, fold)
     counts = folds.count_folds(table, fold)
     assert counts["images"].sum() == len(table)
-    assert counts["images"].max() - counts["images"].min() <= 0.1 * counts["images"].mean()
+    assert counts["images"].max() - counts["images"].min() <= 1
+    assert counts["patients"].max() - counts["patients"].min() <= 1
     assert counts["melanoma"].max() - counts["melanoma"].min() <= 1
     assert counts["share"].tolist() == (counts["melanoma"] / counts["images"]).tolist()
+
+
+def _with_groups(seed=0):
+    """Sources of different prevalence, one of which knows no patients, and a rare site."""
+    table = _table(seed=seed)
+    alone = pd.DataFrame({"image_name": [f"B_{number}" for number in range(600)], "target": np.arange(600) % 5 == 0})
+    table = pd.concat([table, alone.assign(patient_id=alone["image_name"])], ignore_index=True)
+    table["source"] = np.where(table["image_name"].str.startswith("B_"), 2019, 2020)
+    site = np.random.default_rng(seed).choice(["torso", "head/neck", "oral/genital", None], len(table), p=SITE_SHARES)
+    return table.assign(anatom_site_general_challenge=site, target=table["target"].astype(np.int8))
+
+
+def _mean_deviation(table, fold):
+    return fold_counts.deviations(fold_counts.count_columns(table), fold)["deviation"].mean()
+
+
+@pytest.mark.parametrize("count", [5, 15])
+def test_evener_than_scikit_learn(count):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    table = _with_groups()
+    theirs = np.empty(len(table), int)
+    splits = StratifiedGroupKFold(count, shuffle=True, random_state=0)
+    for number, (_, held_out) in enumerate(splits.split(table, table["target"], table["patient_id"])):
+        theirs[held_out] = number
+    counts = fold_counts.count_columns(table)
+    assert {"source 2019", "melanoma of source 2019", "site torso", "site not recorded"} <= set(counts)
+    mine = fold_counts.deviations(counts, folds.make_folds(table, count))
+    rest = fold_counts.deviations(counts, theirs)
+    main = list(fold_counts.MAIN)
+    assert (mine["deviation"][main] <= rest["deviation"][main] + 1e-9).all()
+    assert mine["deviation"].mean() < rest["deviation"].mean() / 2
+
+
+def test_a_deviation_is_arithmetic():
+    table = pd.DataFrame({
+        "image_name": list("abcdefg"), "patient_id": list("ppqqrst"), "target": [1, 0, 0, 0, 1, 0, 0],
+        "source": ["x", "x", "x", "y", "y", "y", "y"],
+    })  # fmt: skip
+    counts = fold_counts.count_columns(table)
+    assert counts.sum().to_dict() == {
+        "images": 7, "melanoma": 2, "patients": 5, "patients with melanoma": 2, "patients of 1 image": 3,
+        "patients of 2 images": 2, "source x": 3, "melanoma of source x": 1, "source y": 4, "melanoma of source y": 1,
+    }  # fmt: skip
+    found = fold_counts.deviations(counts, np.array([0, 0, 1, 1, 1, 1, -1]))  # 2 and 4 images
+    assert found["deviation"][["images", "melanoma", "patients"]].tolist() == pytest.approx([1 / 3, 0, 1 / 2])
+    assert found["at_best"][["images", "melanoma", "source x"]].tolist() == pytest.approx([0, 0, 0.5 / 1.5])
+
+
+def test_another_seed_is_as_even():
+    table = _with_groups()
+    tried = [folds.make_folds(table, 5, seed) for seed in range(3)]
+    assert (tried[0] != tried[1]).mean() > 0.5
+    found = [_mean_deviation(table, fold) for fold in tried]
+    assert max(found) < 1.5 * min(found)
+
+
+def test_many_equal_patients_are_dealt_evenly():
+    names = [f"i{number}" for number in range(20_000)]
+    table = pd.DataFrame({"image_name": names, "target": (np.arange(20_000) % 100 == 0).astype(int)})
+    fold = folds.make_folds(table.assign(patient_id=table["image_name"]), 8)
+    assert np.bincount(fold).tolist() == [2500] * 8
+    assert np.bincount(fold, table["target"]).tolist() == [25] * 8
 
 
 def test_duplicates_join_their_patients_transitively():
@@ -141,9 +207,16 @@ def test_command(tmp_path, monkeypatch, capsys):
     arguments = (f"--train_csv={tmp_path / 'train.csv'}", f"--duplicates={tmp_path / 'pairs.csv'}", "--folds=3")
     code, printed, _ = _command(monkeypatch, capsys, *arguments, f"--out={out}")
     assert code == 0
-    assert len({len(line) for line in printed.splitlines()[:4]}) == 1  # aligned
+    lines = printed.splitlines()
+    assert len({len(line) for line in lines[:4]}) == len({len(line) for line in lines[5:-2]}) == 1  # aligned
+    measured = fold_counts.deviations(fold_counts.count_columns(table), folds.read_folds(out, table))
+    assert f"{measured['deviation'].mean():.2%}" in lines[-3]
     fold = folds.read_folds(out, table)
     assert fold[0] == fold[1]
+    (tmp_path / "found.csv").write_text("image_name_1,image_name_2\nISIC_0001,ISIC_0002\n")
+    both = f"{arguments[1]},{tmp_path / 'found.csv'}"
+    assert _command(monkeypatch, capsys, arguments[0], both, arguments[2], f"--out={out}2")[0] == 0
+    assert np.ptp(folds.read_folds(f"{out}2", table)[:3]) == 0
     before = out.read_bytes()
     code, _, complaint = _command(monkeypatch, capsys, *arguments, f"--out={out}", "--seed=3")
     assert (code, complaint.count("\n"), out.read_bytes()) == (2, 1, before)

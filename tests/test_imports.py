@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
-     "balance", "cross_fit", "paired", "evaluation", "keras_compat", "progress", "randomness", "__init__"},
+     "auxiliary", "balance", "cluster", "cross_fit", "depthwise", "evaluation", "fold_counts", "keras_compat", "paired",
+     "precision", "progress", "randomness", "ranges", "targets", "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
-     "calibration", "submission"},
+     "calibration", "submission", "audit"},
     {"inference", "miniature", "report"},
     {"predict"},
     {"train", "grad_cam"},
@@ -22,6 +23,7 @@ ONE_FILE_EACH = {
     "apache_beam": "tfrecord_tools/beam.py",
     "efficientnet": "melanoma_tf/models/efficientnet_package.py",
     "pydicom": "melanoma_tf/dicom.py",
+    "tensorflow_addons": "melanoma_tf/optimizers/addons.py",
 }
 FILES = sorted([*ROOT.glob("melanoma_tf/**/*.py"), *ROOT.glob("tfrecord_tools/**/*.py")])
 

@@ -1,32 +1,37 @@
-"""Makes folds in which no patient and no known duplicate straddles.
+"""Makes folds in which no patient and no known duplicate straddles, as even as they can be.
 
-Writes a CSV (image_name, fold) and beside it a JSON with its SHA-256, so that a later change is noticed.
+Even in images, melanoma, patients, their images, and source and site where the table has them; by how much they are
+not is printed. Writes a CSV (image_name, fold) and beside it a JSON with its SHA-256, so that a later change is
+noticed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from melanoma_tf import files, folds, tables
-from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
+from melanoma_tf import files, fold_counts, folds, tables
+from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, list_flag, text_flag
 
 
 def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "train_csv", None, "table with image_name, patient_id and target", required=True)
     text_flag(flag_values, "out", None, "CSV to write, such as folds.csv", required=True)
-    text_flag(flag_values, "duplicates", None, "CSV of duplicate pairs: image_name_1, image_name_2")
+    list_flag(
+        flag_values, "duplicates", "CSVs of duplicate pairs (image_name_1, image_name_2), official or of audit --pairs"
+    )
     integer_flag(flag_values, "folds", 5, "number of folds", lower_bound=2)
-    integer_flag(flag_values, "seed", 2020, "of the shuffle", lower_bound=0)
+    integer_flag(flag_values, "seed", 2020, "another one gives another assignment, equally even", lower_bound=0)
     boolean_flag(flag_values, "overwrite", "replace an existing file")
 
 
 def main(flag_values: CommandFlags) -> None:
     files.refuse_overwrite(flag_values.out, flag_values.overwrite)
     table = tables.read_table(flag_values.train_csv, target=True)
-    duplicates = folds.read_duplicates(flag_values.duplicates) if flag_values.duplicates else []
+    duplicates = [pair for path in flag_values.duplicates or () for pair in folds.read_duplicates(path)]
     fold = folds.make_folds(table, flag_values.folds, flag_values.seed, duplicates)
     files.make_folder(Path(flag_values.out).parent)
     folds.write_folds(flag_values.out, table, fold, flag_values.seed)
     share = "{:.3%}".format
     print(folds.count_folds(table, fold).to_string(index=False, formatters={"share": share}))
+    print(f"\n{fold_counts.describe(fold_counts.deviations(fold_counts.count_columns(table), fold))}\n")
     print(f"wrote {flag_values.out}")

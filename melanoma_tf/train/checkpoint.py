@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -17,7 +18,10 @@ class Checkpoint:
     sum of the losses of the steps behind it in this epoch; seconds: float64 variable, time spent in this epoch.
     """
 
-    def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer):
+    def __init__(
+        self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer,
+        followers: Mapping[str, tf.Module] | None = None,
+    ):  # fmt: skip
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
@@ -29,6 +33,7 @@ class Checkpoint:
             step=self.step,
             loss_sum=self.loss_sum,
             seconds=self.seconds,
+            **(followers or {}),
         )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
 

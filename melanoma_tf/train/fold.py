@@ -22,13 +22,16 @@ from melanoma_tf.errors import Interrupted, UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import build_model, load_model_weights, save_model_weights
+from melanoma_tf.models.stages import freeze_stages
 from melanoma_tf.optimizers import build_optimizer
-from melanoma_tf.predict import BEST, LAST
+from melanoma_tf.predict import BEST, LAST, SNAPSHOT, fold_weights, snapshot_epochs
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress, duration
 from melanoma_tf.schedules import learning_rate
 from melanoma_tf.train.checkpoint import Checkpoint
 from melanoma_tf.train.contact_sheet import write_contact_sheet
+from melanoma_tf.train.followers import build_followers
+from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics
 from melanoma_tf.train.step import build_train_step, step_seed
 
 LOSS_CHECK_STEPS = 10  # reading the loss makes a TPU wait, so not at every step
@@ -69,11 +72,16 @@ class FoldRun:
         keras.utils.set_random_seed(self.run_seed)
         with strategy.scope():
             self.model = build_model(config.model, config.data.image_size)
+            freeze_stages(self.model, config.train.frozen_stages)
             self.optimizer = build_optimizer(config.train)
             self.optimizer.build(self.model.trainable_variables)
-            self.checkpoint = Checkpoint(fold.folder / "checkpoint", self.model, self.optimizer)
-        self.train_step = build_train_step(strategy, self.model, self.optimizer, config)
-        self.valid_step = build_predict_step(strategy, self.model, None)
+            self.followers = build_followers(config, self.model, self.optimizer)
+            self.checkpoint = Checkpoint(fold.folder / "checkpoint", self.model, self.optimizer, self.followers)
+        # What validates and predicts: the average of the weights where there is one.
+        self.judged = next((one.model for one in self.followers.values() if one.model), self.model)
+        self.train_step = build_train_step(strategy, self.model, self.optimizer, config, self.followers.values())
+        self.valid_step = build_predict_step(strategy, self.judged, None)
+        self.statistics_step = build_statistics_step(strategy, self.judged, config)
         self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         self.history: list[dict] = []
 
@@ -157,6 +165,8 @@ class FoldRun:
 
     def _finish_epoch(self, epoch: int) -> None:
         """Validates, records, saves: history and weights first, the checkpoint that counts them last."""
+        for follower in self.followers.values():
+            follower.after_epoch(epoch, lambda: self._estimate_statistics(epoch))
         images, seconds = self.steps_per_epoch * self.config.train.batch_size, float(self.checkpoint.seconds)
         row = {
             "epoch": epoch + 1,
@@ -171,13 +181,22 @@ class FoldRun:
         self._say(f"epoch {epoch + 1}/{self.config.train.epochs}  loss {row['loss']:.4f}{shown}  "
                   f"{row['images_per_second']:.0f} images/s  {duration(seconds)}")  # fmt: skip
         files.write_whole(self.fold.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
+        if epoch + 1 in snapshot_epochs(self.config):
+            save_model_weights(self.judged, self.fold.folder / SNAPSHOT.format(epoch + 1))
         if "val_auc" in row and row["val_auc"] >= max(past["val_auc"] for past in self.history):
-            save_model_weights(self.model, self.fold.folder / BEST)
+            save_model_weights(self.judged, self.fold.folder / BEST)
         self.callbacks.on_epoch_end(epoch, {key: value for key, value in row.items() if key != "epoch"})
         for variable, value in ((self.checkpoint.epoch, epoch + 1), (self.checkpoint.step, 0),
                                 (self.checkpoint.loss_sum, 0.0), (self.checkpoint.seconds, 0.0)):  # fmt: skip
             variable.assign(value)
         self.checkpoint.save()
+
+    def _estimate_statistics(self, epoch: int) -> None:
+        """BatchNormalization of the judged model, from the epoch's first batches as they were trained on."""
+        count = min(self.steps_per_epoch, -(-ENOUGH_IMAGES // self.config.train.batch_size))
+        numbers = range(epoch * self.steps_per_epoch, epoch * self.steps_per_epoch + count)
+        seeds = (step_seed(self.config.seed, self.fold.name, number) for number in numbers)
+        estimate_statistics(self.judged, self.statistics_step, zip(seeds, self._batches(epoch, 0)))
 
     def _validate(self) -> dict[str, float]:
         if not len(self.fold.valid_rows):
@@ -204,20 +223,26 @@ class FoldRun:
     def finish(self, test: ImageSet | None) -> None:
         """Writes the last weights and the predictions of the selected ones."""
         folder, config = self.fold.folder, self.config
-        save_model_weights(self.model, folder / LAST)
-        if config.train.select == "best" and (folder / BEST).exists():
-            load_model_weights(self.model, folder / BEST)
-        step = build_predict_step(self.strategy, self.model, config)
+        save_model_weights(self.judged, folder / LAST)
+        step = build_predict_step(self.strategy, self.judged, config)
         if len(self.fold.valid_rows):
             rows = self.fold.valid_rows
-            probability = self.predict(self.train, rows, step, "predicting out-of-fold images")
+            probability = self._predict_selected(self.train, rows, step, "predicting out-of-fold images")
             fold = np.full(len(rows), int(self.fold.name))
             target = self.train.target[rows]
             Predictions(self.train.names[rows], probability, target, fold).write(folder / "oof.csv")
         if test is not None:
-            probability = self.predict(test, np.arange(len(test)), step, "predicting test images")
+            probability = self._predict_selected(test, np.arange(len(test)), step, "predicting test images")
             Predictions(test.names, probability).write(folder / "test.csv")
         files.write_json(folder / "finished.json", {"fold": self.fold.name, "epochs": config.train.epochs})
+
+    def _predict_selected(self, images: ImageSet, rows: np.ndarray, step: Callable, title: str) -> np.ndarray:
+        """Of the selected weights; of several the mean."""
+        members = []
+        for path in fold_weights(self.fold.folder, self.config):
+            load_model_weights(self.judged, path)
+            members.append(self.predict(images, rows, step, title))
+        return np.mean(members, axis=0)
 
     def _read_history(self) -> None:
         path = self.fold.folder / "history.csv"

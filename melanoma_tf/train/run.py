@@ -25,9 +25,13 @@ from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import KERAS_VERSION, keras
 from melanoma_tf.losses import get_loss
 from melanoma_tf.models import build_model
+from melanoma_tf.models.stages import freeze_stages, rate_factors
 from melanoma_tf.optimizers import build_optimizer
+from melanoma_tf.predict import snapshot_epochs
 from melanoma_tf.predictions import Predictions, read_predictions
+from melanoma_tf.schedules import learning_rate
 from melanoma_tf.train.fold import Fold, FoldRun
+from melanoma_tf.train.followers import require_one_average
 
 ALL = "all"
 # Settings that decide nothing about the result, so that a rerun may change them.
@@ -150,8 +154,13 @@ def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
     get_loss(config.train.loss)
     groups(config.augment.one_of)
+    learning_rate(config.train, config.train.epochs)
     build_optimizer(config.train)
-    build_model(config.model, config.data.image_size)
+    require_one_average(config)
+    snapshot_epochs(config)
+    model = build_model(config.model, config.data.image_size)
+    freeze_stages(model, config.train.frozen_stages)
+    rate_factors(model, config.train.layer_decay)
 
 
 def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replicas: int) -> None:

@@ -1,0 +1,127 @@
+"""The learning-rate range test (Smith 2015, arXiv 1506.01186): the recipe's own steps at ever higher rates."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter1d
+
+from melanoma_tf.config import Config
+from melanoma_tf.data.faults import named_faults
+from melanoma_tf.data.image_set import ImageSet
+from melanoma_tf.data.pipeline import distributed, train_dataset
+from melanoma_tf.data.sampling import Sampling
+from melanoma_tf.errors import UserError
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.models import build_model
+from melanoma_tf.models.stages import freeze_stages
+from melanoma_tf.optimizers import build_optimizer
+from melanoma_tf.train.followers import build_followers
+from melanoma_tf.train.step import build_train_step, step_seed
+
+NAME = "find_rate"  # in the place of a fold's name, so that its draws are its own
+TOO_MUCH = 4.0  # times the lowest running loss: it will not come back
+BELOW_LOWEST = 10.0  # where the loss is lowest it is about to rise; a tenth of that rate is the usual choice
+
+
+@dataclasses.dataclass(frozen=True)
+class RateTest:
+    """Attributes: rates, losses: float64[n], one for each step."""
+
+    rates: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def smoothed(self) -> np.ndarray:
+        """float64[n], the loss averaged over its neighbours on both sides; behind alone would shift it to the right."""
+        return gaussian_filter1d(self.losses, max(len(self.losses) / 25, 1.0), mode="nearest")
+
+    @property
+    def lowest(self) -> float:
+        """The rate where the smoothed loss is lowest."""
+        return float(self.rates[np.argmin(self.smoothed)])
+
+    @property
+    def suggestion(self) -> float:
+        """A tenth of it. Raises UserError where the loss only rose, or was still falling at the end."""
+        place = int(np.argmin(self.smoothed))
+        if place == 0:
+            raise UserError(f"the loss rose from the first rate on, {self.rates[0]:.1e}; give a lower --low")
+        if place == len(self.rates) - 1:
+            raise UserError(f"the loss was still falling at the last rate, {self.rates[-1]:.1e}; give a higher --high")
+        return self.lowest / BELOW_LOWEST
+
+
+def range_test(
+    config: Config, images: ImageSet, strategy: tf.distribute.Strategy, low: float, high: float, steps: int,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> RateTest:  # fmt: skip
+    """Trains from the recipe's start, at rates from `low` to `high` in equal ratios; ends early where the loss bursts.
+
+    Averages that predict are left out: they do not change the steps.
+
+    Args: images: all are trained on. on_step: called with the number of steps done and the loss.
+    """
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, ema=0.0, swa_epochs=0))
+    seed = int(step_seed(config.seed, NAME, 0)[0])
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        model = build_model(config.model, config.data.image_size)
+        freeze_stages(model, config.train.frozen_stages)
+        optimizer = build_optimizer(config.train)
+        optimizer.build(model.trainable_variables)
+        followers = build_followers(config, model, optimizer)
+    step = build_train_step(strategy, model, optimizer, config, followers.values())
+    rates, losses, watch = np.geomspace(low, high, steps), [], _Watch()
+    for number, batch in zip(range(steps), _batches(config, images, strategy, seed)):
+        draw = tf.constant(step_seed(config.seed, NAME, number))
+        loss = float(step(batch, draw, tf.constant(rates[number], tf.float32)))
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        on_step(number + 1, loss)
+        if watch.burst(loss):
+            break
+    return RateTest(rates[: len(losses)], np.array(losses))
+
+
+class _Watch:
+    """Tells when the running loss has left its lowest value far behind."""
+
+    def __init__(self) -> None:
+        self.running = self.lowest = math.nan
+
+    def burst(self, loss: float) -> bool:
+        self.running = loss if math.isnan(self.running) else 0.8 * self.running + 0.2 * loss
+        self.lowest = self.running if math.isnan(self.lowest) else min(self.lowest, self.running)
+        return self.running > TOO_MUCH * self.lowest
+
+
+def _batches(config: Config, images: ImageSet, strategy: tf.distribute.Strategy, seed: int) -> Iterator[dict]:
+    """Epoch after epoch, without end."""
+    rows = np.arange(len(images))
+    sampling, data = Sampling(images, rows, config.data), config.data
+    if sampling.length < config.train.batch_size:
+        raise UserError(f"{sampling.length} training images do not fill one batch; "
+                        f"train.batch_size must be at most {sampling.length}")  # fmt: skip
+    with named_faults(images):
+        for epoch in itertools.count():
+            repeats = sampling.repeats(seed, epoch)
+            yield from _epoch(config, images, strategy, {"seed": seed, "epoch": epoch, "repeats": repeats,
+                                                         "rows": rows, "crop": data.crop})  # fmt: skip
+
+
+def _epoch(config: Config, images: ImageSet, strategy: tf.distribute.Strategy, draw: dict) -> Iterator[dict]:
+    data, size = config.data, config.train.batch_size
+    return iter(distributed(
+        strategy,
+        lambda share: train_dataset(
+            images, image_size=data.image_size, batch_size=size, shuffle_memory_mb=data.shuffle_memory_mb,
+            share=share, **draw,
+        ),
+    ))  # fmt: skip
