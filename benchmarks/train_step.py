@@ -62,17 +62,14 @@ def build_ours(size: int, batch: int, precision: str) -> tuple[Callable, tuple]:
 
     from melanoma_tf.augment import OPS
     from melanoma_tf.config import AugmentConfig, Config, DataConfig, TrainConfig, override
-    from melanoma_tf.models import build_model
-    from melanoma_tf.optimizers import build_optimizer
     from melanoma_tf.train.step import build_train_step
+    from melanoma_tf.train.trainee import build_trainee
 
     config = Config(data=DataConfig(image_size=size), train=TrainConfig(batch_size=batch, label_smoothing=0.0),
                     augment=AugmentConfig(**dict.fromkeys(OPS, 0.0)))  # fmt: skip
     if precision != "float32":
         config = override(config, [f"train.precision={precision}"])
-    model = build_model(config.model, size)
-    optimizer = build_optimizer(config.train)
-    optimizer.build(model.trainable_variables)
+    model, optimizer, _ = build_trainee(config)
     step = build_train_step(tf.distribute.get_strategy(), model, optimizer, config)
     images, target = draw(size, batch)
     data = {"image": tf.constant(images), "target": tf.constant(target), "weight": tf.ones(batch),

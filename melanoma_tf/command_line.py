@@ -82,9 +82,11 @@ def integer_flag(
     flags.DEFINE_integer(name, default, help_text, lower_bound=lower_bound, flag_values=flag_values)
 
 
-def float_flag(flag_values: CommandFlags, name: str, default: float, help_text: str) -> None:
-    """A number."""
-    flags.DEFINE_float(name, default, help_text, flag_values=flag_values)
+def number_flag(
+    flag_values: CommandFlags, name: str, default: float, help_text: str, lower_bound: float | None = None
+) -> None:
+    """A number, at least `lower_bound`."""
+    flags.DEFINE_float(name, default, help_text, lower_bound=lower_bound, flag_values=flag_values)
 
 
 def boolean_flag(flag_values: CommandFlags, name: str, help_text: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, get_type_hints
 
 from melanoma_tf.errors import UserError, nearest
+from melanoma_tf.ranges import CHOICES, RANGES, VIEW_COUNTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,10 @@ class ModelConfig:
     `.npz` or torchvision `.pth`. topology: `keras` or `torchvision` (symmetric padding, epsilon 1e-5), which must match
     where the weights come from. metadata: also look at sex, age and site.
     color_constancy: take the colour of the light out of every image first.
+    target: what is asked for, a name in `targets.TARGETS`: `binary`, `diagnosis3`, `diagnosis4` or `diagnosis9`.
+    auxiliary: what else is asked for in training, of `site,sex,age`. pooling: a name in `models.heads.POOLINGS`.
+    multi_sample_dropout: masks of the dropout; their logits are averaged. batch_norm: `train`, or `frozen` as loaded;
+    batch_norm_momentum: of its averages, 0 = as the backbone has it.
     """
 
     backbone: str = "efficientnet_b0"
@@ -105,6 +110,12 @@ class ModelConfig:
     drop_connect: float = 0.2
     metadata: bool = False
     color_constancy: bool = False
+    target: str = "binary"
+    auxiliary: str = ""
+    pooling: str = "average"
+    multi_sample_dropout: int = 1
+    batch_norm: str = "train"
+    batch_norm_momentum: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +131,11 @@ class TrainConfig:
     of the last epochs; snapshots, the mean prediction of the ends of the last cycles of `restarts`.
     sam_rho: sharpness-aware minimisation. lookahead_steps, lookahead_rate: slow weights. layer_decay: factor of the
     rate per stage from the head downwards. frozen_stages: so many, and the stem, keep their weights; 0 = none.
+    focal_gamma, focal_alpha: of the focal losses. positive_weight: factor of a melanoma's loss;
+    auxiliary_weight: of each auxiliary head's.
+    precision: `float32`, `mixed_bfloat16` or `mixed_float16`. accumulation: parts in which a replica's share of a batch
+    goes through the model, to save memory. steps_per_call: steps that the device does before it asks the host; neither
+    the numbers nor anything but speed depends on it.
     """
 
     epochs: int = 12
@@ -145,6 +161,13 @@ class TrainConfig:
     lookahead_rate: float = 0.5
     layer_decay: float = 1.0
     frozen_stages: int = 0
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    positive_weight: float = 1.0
+    auxiliary_weight: float = 0.1
+    precision: str = "float32"
+    accumulation: int = 1
+    steps_per_call: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,47 +261,6 @@ def from_json(text: str, source: str = "config.json") -> Config:
         return check(Config(**nested))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{source} is not a configuration of this version: {error}") from error
-
-
-RANGES: dict[str, tuple[float, float]] = {
-    "data.image_size": (8, 4096),
-    "data.shuffle_memory_mb": (1, 1 << 20),
-    "data.crop": (0, 1),
-    "data.melanoma_repeat": (0, 1000),
-    "data.cache_memory_mb": (0, 1 << 24),
-    "augment.randaugment_n": (0, 20),
-    "model.dropout": (0, 0.99),
-    "model.drop_connect": (0, 0.99),
-    "train.epochs": (1, 10_000),
-    "train.batch_size": (1, 1 << 16),
-    "train.learning_rate": (0, 100),
-    "train.warmup_epochs": (0, 10_000),
-    "train.final_learning_rate_ratio": (0, 1),
-    "train.decay_per_epoch": (0, 1),
-    "train.restarts": (1, 10_000),
-    "train.label_smoothing": (0, 0.99),
-    "train.weight_decay": (0, 100),
-    "train.clip_norm": (0, 1e9),
-    "train.checkpoint_minutes": (0, 1e6),
-    "train.sam_rho": (0, 100),
-    **dict.fromkeys(("train.ema", "train.lookahead_rate", "train.layer_decay"), (0, 1)),
-    **dict.fromkeys((f"train.{name}" for name in ("swa_epochs", "snapshots", "lookahead_steps")), (0, 10_000)),
-    "predict.batch_size": (1, 1 << 16),
-}
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "data.cache": ("auto", "memory", "disk", "none"),
-    "augment.interpolation": ("bilinear", "bicubic"),
-    "augment.border": ("reflect", "edge", "constant"),
-    "model.topology": ("keras", "torchvision"),
-    "predict.view_kind": ("dihedral", "crops", "random"),
-    "train.schedule": ("cosine", "exponential", "constant", "restarts", "one_cycle"),
-    "train.select": ("last", "best"),
-}
-
-
-VIEW_COUNTS: dict[str, tuple[int, ...]] = {
-    "dihedral": (1, 2, 4, 8), "crops": (1, 5, 10), "random": tuple(range(1, 65)),
-}  # fmt: skip
 
 
 def check(config: Config) -> Config:

@@ -2,54 +2,92 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from melanoma_tf import cluster
 from melanoma_tf.errors import UserError, nearest
 
 
-def _tpu(address: str) -> tf.distribute.Strategy:
+class Where(NamedTuple):
+    """tpu: `local` on a TPU VM, else a TPU's name or address. connect_seconds: how long to wait for other machines."""
+
+    tpu: str = "local"
+    connect_seconds: float = 60.0
+
+
+def _tpu(where: Where) -> tf.distribute.Strategy:
+    if where.tpu == "local" and not tf.config.list_physical_devices("TPU"):
+        raise UserError("--strategy=tpu: this machine has no TPU; give --tpu=NAME for another's, or --strategy=auto")
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=where.tpu)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, tf.errors.OpError, RuntimeError, OSError) as error:
-        raise UserError(f"no TPU at {address!r}: {str(error).splitlines()[0]}") from error
+    except (ValueError, ImportError, tf.errors.OpError, RuntimeError, OSError) as error:
+        raise UserError(f"no TPU at {where.tpu!r}: {' '.join(str(error).split())[:200]}") from error
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _mirrored(_: str) -> tf.distribute.Strategy:
+def _mirrored(_: Where) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-STRATEGIES = {
+def _multi_worker(where: Where) -> tf.distribute.Strategy:
+    text = os.environ.get(cluster.VARIABLE, "")
+    if not text:
+        raise UserError(f"--strategy=multi_worker needs {cluster.VARIABLE}, such as {cluster.EXAMPLE}")
+    cluster.wait_for_cluster(cluster.read_cluster(text), where.connect_seconds)
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+STRATEGIES: dict[str, Callable[[Where], tf.distribute.Strategy]] = {
     "one": lambda _: tf.distribute.get_strategy(),
     "mirrored": _mirrored,
-    "multi_worker": lambda _: tf.distribute.MultiWorkerMirroredStrategy(),
+    "multi_worker": _multi_worker,
     "tpu": _tpu,
 }
 
 
-def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
-    """A strategy by name, or by what the machine has: a TPU, several GPUs, one device.
+def make_strategy(name: str = "auto", tpu: str = "local", connect_seconds: float = 60.0) -> tf.distribute.Strategy:
+    """A strategy by name, or by what there is: other machines in `TF_CONFIG`, a TPU, several GPUs, one device.
+
+    Several machines must be asked for before the first op.
 
     Args:
-      name: `auto` or a key of `STRATEGIES`. tpu: `local` on a TPU VM, else a TPU's name or address.
-    Raises: UserError for an unknown name or a TPU that does not answer.
+      name: `auto` or a key of `STRATEGIES`. tpu: `local` on a TPU VM, else a TPU's name or address. connect_seconds:
+        how long to wait for the other machines of `TF_CONFIG`.
+    Raises: UserError for an unknown name, a TPU or a machine that does not answer, or a `TF_CONFIG` that is none.
     """
     if name == "auto":
-        name = _what_the_machine_has()
+        name = _what_there_is()
     if name not in STRATEGIES:
         raise UserError(f"--strategy={name}: {nearest(name, ['auto', *STRATEGIES])}")
-    return STRATEGIES[name](tpu)
+    return STRATEGIES[name](Where(tpu, connect_seconds))
 
 
-def _what_the_machine_has() -> str:
+def _what_there_is() -> str:
+    text = os.environ.get(cluster.VARIABLE, "")
+    if text and len(cluster.read_cluster(text).hosts) > 1:
+        return "multi_worker"
     if tf.config.list_physical_devices("TPU"):
         return "tpu"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
+
+
+def split_cpu(count: int) -> None:
+    """Shows the processor as `count` devices, to try out what several do. Must come before the first op.
+
+    Raises: UserError where TensorFlow has started already.
+    """
+    try:
+        devices = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+    except RuntimeError as error:
+        raise UserError(f"--cpu_devices={count} must come before TensorFlow starts") from error
 
 
 def make_deterministic() -> None:

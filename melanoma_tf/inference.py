@@ -19,10 +19,10 @@ def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, con
     def replica_step(batch):
         images = tf.cast(batch["image"], tf.float32) / 255.0
         probability = [
-            tf.sigmoid(tf.cast(model({"image": view, "meta": batch["meta"]}, training=False), tf.float32))
+            melanoma_probability(model({"image": view, "meta": batch["meta"]}, training=False))
             for view in (views(images, config) if config else [images])
         ]
-        return batch["row"], tf.add_n(probability)[:, 0] / len(probability)
+        return batch["row"], tf.add_n(probability) / len(probability)
 
     @tf.function
     def step(batch):
@@ -30,6 +30,13 @@ def build_predict_step(strategy: tf.distribute.Strategy, model: keras.Model, con
         return strategy.gather(row, axis=0), strategy.gather(probability, axis=0)
 
     return step
+
+
+def melanoma_probability(outputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
+    """float32[B] of a model's outputs, logits [B,C]: the sigmoid of the only one, or melanoma's share of the softmax,
+    where it comes first. What auxiliary heads say is left out."""
+    logits = tf.cast(outputs["logits"] if isinstance(outputs, dict) else outputs, tf.float32)
+    return (tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.softmax(logits))[:, 0]
 
 
 def predict_rows(

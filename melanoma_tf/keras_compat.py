@@ -191,3 +191,17 @@ class SlotOptimizer(tf.keras.optimizers.Optimizer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}
+
+
+def scaled_loss(optimizer: tf.keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
+    """What to take the gradient of."""
+    if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return loss
+    return optimizer.scale_loss(loss) if IS_KERAS_3 else optimizer.get_scaled_loss(loss)
+
+
+def unscaled_gradients(optimizer: tf.keras.optimizers.Optimizer, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Gradients of `scaled_loss` as `apply_gradients` wants them: Keras 3 takes the scale out itself."""
+    if IS_KERAS_3 or not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return gradients
+    return optimizer.get_unscaled_gradients(gradients)

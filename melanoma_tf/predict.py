@@ -17,6 +17,7 @@ from melanoma_tf.errors import UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import build_model, load_model_weights
+from melanoma_tf.precision import computing_in
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress
 from melanoma_tf.schedules import cycle_ends
@@ -61,6 +62,14 @@ def fold_weights(folder: Path, config: Config) -> list[Path]:
     return snapshots or [folder / (BEST if best else LAST)]
 
 
+def load_fold_model(folder: Path, config: Config) -> keras.Model:
+    """The model of one fold with the weights that predict, of several the last."""
+    with computing_in(config.train.precision):
+        model = build_model(config.model, config.data.image_size, pretrained_weights=False)
+    load_model_weights(model, fold_weights(folder, config)[-1])
+    return model
+
+
 def predict(
     run: str | Path,
     images: ImageSet,
@@ -90,7 +99,7 @@ def predict(
     members = []
     for folder in fold_folders(run):
         keras.backend.clear_session()
-        with strategy.scope():
+        with strategy.scope(), computing_in(config.train.precision):
             model = build_model(config.model, config.data.image_size, pretrained_weights=False)
         step = build_predict_step(strategy, model, config)
         for path in fold_weights(folder, config):

@@ -18,6 +18,7 @@ SHARD_COLUMN = "tfrecord"  # of the re-made sets: the shard of an image, -1 for 
 SEXES = ("male", "female")
 SITES = ("head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital")
 METADATA_WIDTH = len(SEXES) + len(SITES) + 2
+SEX, SITE, AGE = (slice(0, len(SEXES)), slice(len(SEXES), METADATA_WIDTH - 2), slice(METADATA_WIDTH - 2, None))
 
 
 def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFrame:

@@ -9,6 +9,7 @@ tf = pytest.importorskip("tensorflow")
 tfa = pytest.importorskip("tensorflow_addons", exc_type=ImportError)
 
 from melanoma_tf.augment.resample import warp  # noqa: E402
+from melanoma_tf.config import TrainConfig  # noqa: E402
 from melanoma_tf.losses import focal  # noqa: E402
 
 
@@ -26,7 +27,17 @@ def test_rotation_equals_addons():
     assert math.isclose(float(np.abs(got - images).max()), float(np.abs(want - images).max()), rel_tol=1e-3)
 
 
-def test_focal_loss_equals_addons():
-    target, logits = tf.constant([[1.0], [0.0], [1.0]]), tf.constant([[0.7], [-2.0], [-3.0]])
-    want = tfa.losses.sigmoid_focal_crossentropy(target, logits, alpha=0.25, gamma=2.0, from_logits=True)
-    np.testing.assert_allclose(focal(target, logits, 0.0), want, rtol=1e-5)
+@pytest.mark.parametrize("gamma, alpha", [(2.0, 0.25), (0.0, 0.5), (0.5, 0.9), (3.0, 0.1)])
+def test_focal_loss_and_its_gradient_equal_addons(gamma, alpha):
+    random = np.random.default_rng(3)
+    target = tf.constant(random.integers(0, 2, (32, 1)), tf.float32)
+    logits = tf.constant(random.normal(0, 3, (32, 1)), tf.float32)
+    settings = TrainConfig(focal_gamma=gamma, focal_alpha=alpha, label_smoothing=0.0)
+    theirs = tfa.losses.SigmoidFocalCrossEntropy(
+        alpha=alpha, gamma=gamma, from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+    )
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        got, want = focal(target, logits, settings), theirs(target, logits)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tape.gradient(got, logits), tape.gradient(want, logits), rtol=1e-3, atol=1e-6)

@@ -241,7 +241,9 @@ def test_logits_are_float32_and_one_per_image(name):
 
 
 def test_every_backbone_of_the_table_exists():
-    assert {f"efficientnet_{kind}b{n}" for kind in ("", "package_") for n in range(8)} | {"tiny"} == set(BACKBONES)
+    first = {f"efficientnet_{kind}b{n}" for kind in ("", "package_") for n in range(8)}
+    second = {f"efficientnet_v2_{version}" for version in ("b0", "b1", "b2", "b3", "s", "m", "l")}
+    assert first | second | {"tiny"} == set(BACKBONES)
 
 
 def test_unknown_backbone_names_the_nearest():

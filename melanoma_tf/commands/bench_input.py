@@ -99,24 +99,20 @@ def _training_steps(config, steps: int) -> Callable[[], None]:
     import tensorflow as tf
 
     from melanoma_tf.distribute import make_strategy
-    from melanoma_tf.models import build_model
-    from melanoma_tf.models.stages import freeze_stages
-    from melanoma_tf.optimizers import build_optimizer
     from melanoma_tf.tables import METADATA_WIDTH
-    from melanoma_tf.train.followers import build_followers
+    from melanoma_tf.targets import classes
     from melanoma_tf.train.step import build_train_step, step_seed
+    from melanoma_tf.train.trainee import build_trainee
 
     strategy, batch, size = make_strategy(), config.train.batch_size, config.data.image_size
     with strategy.scope():
-        model, optimizer = build_model(config.model, size), build_optimizer(config.train)
-        freeze_stages(model, config.train.frozen_stages)
-        optimizer.build(model.trainable_variables)
-        followers = build_followers(config, model, optimizer)
+        model, optimizer, followers = build_trainee(config)
     step = build_train_step(strategy, model, optimizer, config, followers.values())
     noise = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     element = {
         "image": noise, "meta": np.zeros((batch, METADATA_WIDTH), np.float32),
-        "target": np.zeros((batch, 1), np.float32), "weight": np.ones(batch, np.float32),
+        "target": np.zeros((batch, len(classes(config.model.target))), np.float32),
+        "weight": np.ones(batch, np.float32),
     }  # fmt: skip
     dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(element).repeat(steps))
 

@@ -13,8 +13,8 @@ from typing import Any
 from melanoma_tf.command_line import (
     CommandFlags,
     boolean_flag,
-    float_flag,
     integer_flag,
+    number_flag,
     repeated_flag,
     text_flag,
 )
@@ -29,8 +29,8 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "config", "b0_256", "recipe in melanoma_tf/configs/")
     repeated_flag(flag_values, "set", "setting=value of the recipe, such as train.optimizer=lamb")
     text_flag(flag_values, "train_csv", "", "table of the training images; without, DATA_DIR/train.csv")
-    float_flag(flag_values, "low", 1e-6, "the first rate")
-    float_flag(flag_values, "high", 1.0, "the last rate, where the loss does not burst before")
+    number_flag(flag_values, "low", 1e-6, "the first rate")
+    number_flag(flag_values, "high", 1.0, "the last rate, where the loss does not burst before")
     integer_flag(flag_values, "steps", 100, f"training steps from one to the other: {MIN_STEPS} to {MAX_STEPS}")
     text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
     text_flag(flag_values, "tpu", "local", "name or address of the TPU")

@@ -32,11 +32,14 @@ def main(flag_values: CommandFlags) -> None:
     from melanoma_tf import distribute
     from melanoma_tf.data.image_set import load_image_set
     from melanoma_tf.predict import predict
+    from melanoma_tf.train.workers import Workers
 
     distribute.make_deterministic()
     csv = flag_values.csv or os.path.join(flag_values.data_dir, f"{flag_values.prefix}.csv")
     images = load_image_set(flag_values.data_dir, csv, flag_values.prefix, target=False, salvage=flag_values.salvage)
     strategy = distribute.make_strategy(flag_values.strategy, flag_values.tpu)
     predictions = predict(flag_values.run, images, views=flag_values.views, strategy=strategy)
+    if not Workers(strategy).chief:
+        return
     predictions.write(flag_values.out)
     print(f"wrote {flag_values.out}: {len(predictions):,} images")

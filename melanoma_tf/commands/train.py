@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from melanoma_tf.command_line import CommandFlags, boolean_flag, repeated_flag, text_flag
+from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, number_flag, repeated_flag, text_flag
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -26,6 +26,13 @@ def define_flags(flag_values: CommandFlags) -> None:
                  "--set data.salvage=true")  # fmt: skip
     text_flag(flag_values, "strategy", "auto", "auto, one, mirrored, multi_worker or tpu")
     text_flag(flag_values, "tpu", "local", "name or address of the TPU")
+    number_flag(flag_values, "connect_seconds", 60.0, "how long to wait for the other machines of TF_CONFIG",
+                lower_bound=0.0)  # fmt: skip
+    integer_flag(flag_values, "cpu_devices", 1, "show the processor as so many devices, to try out --strategy=mirrored",
+                 lower_bound=1)  # fmt: skip
+    number_flag(flag_values, "max_hours", 0.0, "save and stop (exit 75) so that the command ends within this time; "
+                "0: no limit", lower_bound=0.0)  # fmt: skip
+    boolean_flag(flag_values, "dry_run", "tell parameters, memory, steps and time, and write nothing")
     boolean_flag(flag_values, "overwrite", "start anew in a work folder that has a run")
 
 
@@ -41,10 +48,14 @@ def main(flag_values: CommandFlags) -> None:
     from melanoma_tf.train import train
 
     distribute.make_deterministic()
-    strategy = distribute.make_strategy(flag_values.strategy, flag_values.tpu)
+    if flag_values.cpu_devices > 1:
+        distribute.split_cpu(flag_values.cpu_devices)
+    strategy = distribute.make_strategy(flag_values.strategy, flag_values.tpu, flag_values.connect_seconds)
     train(
         config, data_dir=flag_values.data_dir, work_dir=flag_values.work_dir, train_csv=flag_values.train_csv,
         test_csv=flag_values.test_csv, folds_csv=flag_values.folds, fold=flag_values.fold, strategy=strategy,
         overwrite=flag_values.overwrite, command=" ".join(["melanoma-tf", *sys.argv[1:]]),
+        max_hours=flag_values.max_hours, dry_run=flag_values.dry_run,
     )  # fmt: skip
-    print(f"run finished: {flag_values.work_dir}")
+    if not flag_values.dry_run:
+        print(f"run finished: {flag_values.work_dir}")

@@ -23,6 +23,7 @@ class ImageSet:
     Attributes:
       index: what the shards hold. table: one row an image. meta: float32[N, METADATA_WIDTH].
       target: float32[N]; 0 where the truth is unknown. has_target: whether it is known.
+      labels: float32[N,C], what training aims at where that is not the target itself.
       pixels: by side S, what `cache.hold_decoded` put there: uint8[records + 1,S,S,3] in the order of the index.
     """
 
@@ -32,6 +33,7 @@ class ImageSet:
     target: np.ndarray
     has_target: bool
     pixels: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -40,6 +42,11 @@ class ImageSet:
     def names(self) -> np.ndarray:
         """Image names in the order of the table, object[N]."""
         return self.table["image_name"].to_numpy(object)
+
+    @property
+    def training_target(self) -> np.ndarray:
+        """float32[N,C]: the labels, or the target as one column."""
+        return self.target[:, None] if self.labels is None else self.labels
 
     @functools.cached_property
     def row_of_record(self) -> np.ndarray:

@@ -82,7 +82,7 @@ def train_dataset(
       repeats: int[n], how often each row comes, see `sampling`; without it once.
       batch_size: of the global batch. share: what this host reads of it; B below is one replica's part.
 
-    Returns: dataset of `{"image": uint8[B,S,S,3], "meta": float32[B,M], "row": int32[B], "target": float32[B,1],
+    Returns: dataset of `{"image": uint8[B,S,S,3], "meta": float32[B,M], "row": int32[B], "target": float32[B,C],
       "weight": float32[B]}`. Its errors are told better within `faults.named_faults`.
     """
     random = np.random.default_rng([seed, epoch])
@@ -232,7 +232,7 @@ def _batched(dataset: tf.data.Dataset, images: ImageSet, held: tf.Tensor | None,
 
 def _finished(dataset: tf.data.Dataset, images: ImageSet) -> tf.data.Dataset:
     """Adds what the table knows to a batch, then prefetches."""
-    meta, target = tf.constant(images.meta), tf.constant(images.target[:, None])
+    meta, target = tf.constant(images.meta), tf.constant(images.training_target)
 
     def join(batch):
         row = tf.maximum(batch["row"], 0)

@@ -14,8 +14,9 @@ from melanoma_tf.keras_compat import SeededDropout, accelerate, keras, rebuild
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_VARIANCE = (0.229**2, 0.224**2, 0.225**2)
-TORCHVISION_EPSILON = 1e-5
+TORCHVISION_EPSILON = 1e-5  # of B0 to B4; its B5 to B7 have 1e-3, as Keras has
 BUILT_DROP_CONNECT = 0.2
+V2_VERSIONS = ("B0", "B1", "B2", "B3", "S", "M", "L")
 
 
 def keras_efficientnet(version: str, topology: str, drop_connect: float, size: int) -> keras.Model:
@@ -32,7 +33,7 @@ def keras_efficientnet(version: str, topology: str, drop_connect: float, size: i
             return keras.layers.Rescaling(1.0, name=layer.name)  # ours come in [0, 1]
         if isinstance(layer, keras.layers.Normalization):
             return normalization(layer.name)
-        changed = _as_torchvision(layer) if topology == "torchvision" else _padding_within(layer)
+        changed = _as_torchvision(layer, version) if topology == "torchvision" else _padding_within(layer)
         return _stochastic_depth(layer, drop_connect) or accelerate(changed or layer) or changed
 
     return rebuild(template, replace)
@@ -60,13 +61,33 @@ def _padding_within(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     return None
 
 
-def _as_torchvision(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+def keras_efficientnet_v2(version: str, topology: str, drop_connect: float, size: int) -> keras.Model:
+    """EfficientNetV2 B0-B3, S, M, L of `tf.keras.applications` (Tan & Le 2021, arXiv 2104.00298).
+
+    B0-B3 were trained on images less ImageNet's mean by its deviation, S, M and L on images in [-1, 1].
+    """
+    if topology != "keras":
+        raise UserError("model.topology must be keras for EfficientNetV2")
+    build = getattr(keras.applications, f"EfficientNetV2{version}")
+    template = build(include_top=False, weights=None, input_shape=(size, size, 3))
+
+    def replace(layer):
+        if isinstance(layer, keras.layers.Rescaling):  # ours come in [0, 1], Keras' in [0, 255]
+            return keras.layers.Rescaling(layer.scale * 255.0, layer.offset, name=layer.name)
+        if isinstance(layer, keras.layers.Normalization):
+            return normalization(layer.name)
+        return _stochastic_depth(layer, drop_connect) or accelerate(layer)
+
+    return rebuild(template, replace)
+
+
+def _as_torchvision(layer: keras.layers.Layer, version: str) -> keras.layers.Layer | None:
     """torchvision pads strided convolutions on both sides where Keras pads right and below, and its epsilon differs."""
     config = layer.get_config()
     if isinstance(layer, keras.layers.ZeroPadding2D):
         (_, after), _ = config["padding"]
         config["padding"] = ((after, after), (after, after))
-    elif isinstance(layer, keras.layers.BatchNormalization):
+    elif isinstance(layer, keras.layers.BatchNormalization) and version < "B5":
         config["epsilon"] = TORCHVISION_EPSILON
     else:
         return None
@@ -104,5 +125,6 @@ def tiny(topology: str, drop_connect: float, size: int) -> keras.Model:
 BACKBONES: dict[str, Callable[[str, float, int], keras.Model]] = {
     "tiny": tiny,
     **{f"efficientnet_b{n}": partial(keras_efficientnet, f"B{n}") for n in range(8)},
+    **{f"efficientnet_v2_{version.lower()}": partial(keras_efficientnet_v2, version) for version in V2_VERSIONS},
     **{f"efficientnet_package_b{n}": partial(package_efficientnet, f"B{n}") for n in range(8)},
 }

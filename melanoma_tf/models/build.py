@@ -8,8 +8,8 @@ from pathlib import Path
 from melanoma_tf import files
 from melanoma_tf.config import ModelConfig
 from melanoma_tf.errors import UserError, nearest
-from melanoma_tf.keras_compat import SeededDropout, keras
-from melanoma_tf.models import pretrained
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.models import heads, pretrained
 from melanoma_tf.models.backbones import BACKBONES
 from melanoma_tf.models.color_constancy import ShadesOfGrey
 from melanoma_tf.tables import METADATA_WIDTH
@@ -22,24 +22,31 @@ def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = Tr
       config: backbone, weights, head. size: side S of the images. pretrained_weights: False leaves `config.weights`
         unread, for a model whose own weights are loaded next.
 
-    Returns: model from {"image": float32[B,S,S,3] in [0,1], "meta": float32[B,M]} to logits float32[B,1].
-    Raises: UserError for an unknown backbone or weights of another topology.
+    Returns: model from {"image": float32[B,S,S,3] in [0,1], "meta": float32[B,M]} to logits float32[B,C], see
+      `targets`; with auxiliary heads to a dictionary of "logits" and theirs, see `heads`.
+    Raises: UserError for an unknown backbone, target, pooling or head, or weights of another topology.
     """
     if config.backbone not in BACKBONES:
         raise UserError(f"model.backbone: no backbone {config.backbone!r}; {nearest(config.backbone, BACKBONES)}")
     backbone = BACKBONES[config.backbone](config.topology, config.drop_connect, size)
     if pretrained_weights and config.weights != "none":
         pretrained.load(backbone, config)
+    _set_batch_norm(backbone, config)
     image = keras.Input((size, size, 3), name="image")
     meta = keras.Input((METADATA_WIDTH,), name="meta")
     seen = ShadesOfGrey(name="color_constancy")(image) if config.color_constancy else image
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(seen))
-    if config.metadata:
-        hidden = keras.layers.Dense(32, activation="relu", name="meta_hidden")(meta)
-        features = keras.layers.Concatenate(name="image_and_meta")([features, hidden])
-    features = SeededDropout(config.dropout, name="head_dropout")(features)
-    logits = keras.layers.Dense(1, dtype="float32", name="logits")(features)
-    return keras.Model({"image": image, "meta": meta}, logits, name="melanoma")
+    outputs = heads.head(backbone(seen), meta, config)
+    return keras.Model({"image": image, "meta": meta}, outputs, name="melanoma")
+
+
+def _set_batch_norm(backbone: keras.Model, config: ModelConfig) -> None:
+    """Frozen: means, deviations, gains and offsets stay as loaded, and training normalises as prediction does."""
+    if config.batch_norm == "frozen" and config.weights == "none":
+        raise UserError("model.batch_norm is frozen, which needs model.weights: random weights have no statistics")
+    for layer in pretrained.flat_layers(backbone):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = config.batch_norm_momentum or layer.momentum
+            layer.trainable = config.batch_norm == "train"
 
 
 def save_model_weights(model: keras.Model, path: str | os.PathLike) -> None:

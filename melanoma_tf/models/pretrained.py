@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from melanoma_tf.config import ModelConfig
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import keras
-from melanoma_tf.models import torchvision
+from melanoma_tf.models import timm, torchvision
+from melanoma_tf.models.keras_files import LayerWeights, read_h5, read_keras
+from melanoma_tf.models.safetensors import read_safetensors
 
-LayerWeights = Mapping[str, list[np.ndarray]]
-FORMATS = ".pth (torchvision), .h5 (Keras, by layer), .keras, .npz"
+FORMATS = (
+    ".h5 (Keras, by layer), .weights.h5 (Keras, a run of ours), .keras, .npz, "
+    ".pth or .safetensors (names of torchvision or timm)"
+)
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def load(backbone: keras.Model, config: ModelConfig) -> None:
@@ -21,14 +28,14 @@ def load(backbone: keras.Model, config: ModelConfig) -> None:
     source = config.weights
     ending = os.path.splitext(source)[1].lower()
     if source == "imagenet":
-        assign(backbone, _imagenet(config.backbone), "imagenet")
+        assign(backbone, _imagenet(config.backbone), source)
     elif not os.path.isfile(source):
         raise UserError(f"model.weights: no file {source}; expected none, imagenet or a file: {FORMATS}")
-    elif ending in (".pth", ".pt"):
-        _require_torchvision(config)
-        assign(backbone, torchvision.layer_weights(source, _convolution_names(backbone)), source)
-    elif ending in (".h5", ".hdf5", ".keras", ".npz"):
-        assign(backbone, {".npz": _npz, ".keras": _keras_file}.get(ending, _legacy_h5)(source), source)
+    elif ending in STATE_DICTS:
+        assign(backbone, _torch_layers(STATE_DICTS[ending](source), backbone, config), source)
+    elif ending in LAYERED:
+        _require_run_of_same_topology(config)
+        assign(backbone, _best_fit(LAYERED[ending](source, backbone), backbone), source)
     else:
         raise UserError(f"model.weights: {source} has an unknown ending; valid: {FORMATS}")
 
@@ -40,7 +47,7 @@ def assign(backbone: keras.Model, layers: LayerWeights, source: str) -> None:
             continue
         if layer.name not in layers:
             raise UserError(f"{source} has no layer {layer.name}: weights of another topology than {backbone.name}")
-        values, expected = layers[layer.name], [tuple(weight.shape) for weight in layer.weights]
+        values, expected = layers[layer.name], _shapes(layer)
         if [value.shape for value in values] != expected:
             raise UserError(f"{source}: layer {layer.name} has shapes {[v.shape for v in values]}, "
                             f"{backbone.name} needs {expected}: weights of another topology")  # fmt: skip
@@ -55,6 +62,65 @@ def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return flat
 
 
+def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]
+
+
+def _best_fit(candidates: list[LayerWeights], backbone: keras.Model) -> LayerWeights:
+    """Of a model and the models inside it, the one that the most layers of the backbone are like."""
+
+    def alike(layers: LayerWeights) -> int:
+        return sum([value.shape for value in layers.get(layer.name, [])] == _shapes(layer)
+                   for layer in flat_layers(backbone) if layer.weights)  # fmt: skip
+
+    return max(candidates, key=alike)
+
+
+def _require_run_of_same_topology(config: ModelConfig) -> None:
+    """Padding and epsilon leave no trace in the shapes, but a run of ours tells its topology."""
+    path = Path(config.weights).resolve().parent.parent / "config.json"
+    try:
+        known = json.loads(path.read_text())["model"]["topology"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if known != config.topology:
+        raise UserError(f"model.weights: {config.weights} is of a run with model.topology={known}; set the same")
+
+
+# ---- torch -----------------------------------------------------------------------------------------------------------
+
+
+def _torch_layers(state: Mapping[str, np.ndarray], backbone: keras.Model, config: ModelConfig) -> LayerWeights:
+    """Weights of a state dict, torchvision's or timm's, under Keras' layer names. The network may be part of another,
+    as in `enet.conv_stem.weight`."""
+    for layout, mark in ((torchvision, "features.0.0.weight"), (timm, "conv_stem.weight")):
+        whole = next((name for name in state if name == mark or name.endswith("." + mark)), None)
+        if whole:
+            break
+    else:
+        raise UserError(f"{config.weights} is no EfficientNet of torchvision or timm: it has no tensor "
+                        f"features.0.0.weight or conv_stem.weight")  # fmt: skip
+    if layout is torchvision:
+        _require_torchvision(config)
+    outside = whole[: -len(mark)]
+    own = {name[len(outside) :]: value for name, value in state.items() if name.startswith(outside)}
+    names = [layer.name for layer in flat_layers(backbone) if layer.weights]
+    return {name: _torch_layer(name, layout.tensor_prefix(name, own), own, config.weights) for name in names}
+
+
+def _torch_layer(name: str, prefix: str, state: Mapping[str, np.ndarray], path: str) -> list[np.ndarray]:
+    is_norm = name.endswith("bn")
+    parts = NORM_PARTS if is_norm else NORM_PARTS[:2]
+    values = [state[f"{prefix}.{part}"] for part in parts if f"{prefix}.{part}" in state]
+    if not values or (is_norm and len(values) < 4) or (not is_norm and values[0].ndim != 4):
+        raise UserError(f"{path} has nothing for layer {name}: no EfficientNet, or one of another size")
+    if not is_norm:
+        # torch: (out, in / groups, height, width); Keras: (height, width, in, out), depthwise (height, width, in, 1)
+        axes = (2, 3, 0, 1) if "dwconv" in name else (2, 3, 1, 0)
+        values[0] = values[0].transpose(axes)
+    return [np.ascontiguousarray(value, np.float32) for value in values]
+
+
 def _require_torchvision(config: ModelConfig) -> None:
     if config.topology != "torchvision" or not config.backbone.startswith("efficientnet_b"):
         raise UserError(
@@ -63,14 +129,14 @@ def _require_torchvision(config: ModelConfig) -> None:
         )
 
 
-def _convolution_names(backbone: keras.Model) -> list[str]:
-    return [layer.name for layer in flat_layers(backbone) if layer.weights]
+# ---- others ----------------------------------------------------------------------------------------------------------
 
 
 def _imagenet(name: str) -> LayerWeights:
-    if not name.startswith("efficientnet_b"):
-        raise UserError(f"model.weights: imagenet is known for efficientnet_b0 to efficientnet_b7, not for {name}")
-    build = getattr(keras.applications, f"EfficientNet{name[-2:].upper()}")
+    if not name.startswith(("efficientnet_b", "efficientnet_v2_")):
+        raise UserError(f"model.weights: imagenet is known for efficientnet_b0 to efficientnet_b7 and efficientnet_v2, "
+                        f"not for {name}")  # fmt: skip
+    build = getattr(keras.applications, f"EfficientNet{name.removeprefix('efficientnet_').replace('_', '').upper()}")
     try:
         model = build(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises whatever its download raised
@@ -79,15 +145,7 @@ def _imagenet(name: str) -> LayerWeights:
     return {layer.name: layer.get_weights() for layer in model.layers}
 
 
-def _keras_file(path: str) -> LayerWeights:
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError) as error:
-        raise UserError(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from error
-    return {layer.name: layer.get_weights() for layer in flat_layers(model)}
-
-
-def _npz(path: str) -> LayerWeights:
+def _npz(path: str, _: keras.Model) -> list[LayerWeights]:
     """Arrays named `layer/0`, `layer/1`, ... in the order of the layer's weights."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -97,26 +155,12 @@ def _npz(path: str) -> LayerWeights:
                 layers.setdefault(name, {})[int(number)] = arrays[key]
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not an .npz of arrays named layer/0, layer/1, ...: {error}") from error
-    return {name: [values[number] for number in sorted(values)] for name, values in layers.items()}
+    return [{name: [values[number] for number in sorted(values)] for name, values in layers.items()}]
 
 
-def _legacy_h5(path: str) -> LayerWeights:
-    """Keras' HDF5 weights by layer, as `keras.applications` and the `efficientnet` package publish them."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
-            if "layer_names" not in group.attrs:
-                raise UserError(f"{path} is not a Keras weight file by layer (no layer_names); valid: {FORMATS}")
-            names = [_text(name) for name in group.attrs["layer_names"]]
-            return {
-                name: [np.asarray(group[name][_text(weight)]) for weight in group[name].attrs["weight_names"]]
-                for name in names
-            }
-    except OSError as error:
-        raise UserError(f"{path} is not an HDF5 file, or it is cut") from error
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+STATE_DICTS: dict[str, Callable[[str], Mapping[str, np.ndarray]]] = {
+    ".pth": torchvision.read_state_dict, ".pt": torchvision.read_state_dict, ".safetensors": read_safetensors,
+}  # fmt: skip
+LAYERED: dict[str, Callable[[str, keras.Model], list[LayerWeights]]] = {
+    ".h5": read_h5, ".hdf5": read_h5, ".keras": read_keras, ".npz": _npz,
+}  # fmt: skip

@@ -10,6 +10,7 @@ import collections
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,48 +79,16 @@ def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple
     return np.lib.stride_tricks.as_strided(storage[offset:], size, stride_bytes).copy()
 
 
-def layer_weights(path: str, names: list[str]) -> dict[str, list[np.ndarray]]:
-    """Weights of a torchvision EfficientNet under Keras' layer names.
-
-    Args: path: `.pth`. names: the backbone's layers with weights, Keras' names.
-    Raises: UserError naming the layer that the file lacks.
-    """
-    state = read_state_dict(path)
-    blocks = _block_prefixes(state)
-    return {name: _one_layer(name, state, blocks, path) for name in names}
-
-
-def _block_prefixes(state: dict[str, np.ndarray]) -> dict[str, str]:
-    """Keras' block names, `2b` -> `features.2.1.block`."""
-    found = {}
-    for key in state:
-        if match := re.match(r"features\.(\d)\.(\d+)\.block\.", key):
-            stage, number = int(match.group(1)), int(match.group(2))
-            found[f"{stage}{chr(ord('a') + number)}"] = f"features.{stage}.{number}.block"
-    return found
-
-
-def _one_layer(name: str, state: dict, blocks: dict[str, str], path: str) -> list[np.ndarray]:
-    prefix = _tensor_prefix(name, state, blocks)
-    is_norm = name.endswith("bn")
-    parts = ("weight", "bias", "running_mean", "running_var") if is_norm else ("weight", "bias")
-    values = [state[f"{prefix}.{part}"] for part in parts if f"{prefix}.{part}" in state]
-    if not values or (is_norm and len(values) < 4):
-        raise UserError(f"{path} has nothing for layer {name}: not an EfficientNet of torchvision, or of another size")
-    if not is_norm:
-        # torch: (out, in / groups, height, width); Keras: (height, width, in, out), depthwise (height, width, in, 1)
-        axes = (2, 3, 0, 1) if name.endswith("dwconv") else (2, 3, 1, 0)
-        values[0] = values[0].transpose(axes)
-    return [np.ascontiguousarray(value, np.float32) for value in values]
-
-
-def _tensor_prefix(name: str, state: dict, blocks: dict[str, str]) -> str:
+def tensor_prefix(name: str, state: Mapping[str, np.ndarray]) -> str:
+    """torchvision's name of Keras' layer `name`, without `.weight`; one that no file has where there is none."""
     if name in ("stem_conv", "stem_bn"):
         return f"features.0.{0 if name == 'stem_conv' else 1}"
     if name in ("top_conv", "top_bn"):
         return f"features.8.{0 if name == 'top_conv' else 1}"
-    match = re.match(r"block(\d[a-z]+)_(.+)$", name)
-    block = blocks.get(match.group(1), "absent") if match else "absent"
+    match = re.match(r"block(\d)([a-z])_(.+)$", name)
+    if not match:
+        return "absent"
+    block = f"features.{match.group(1)}.{ord(match.group(2)) - ord('a')}.block"
     # A block without expansion has no first convolution: everything stands one place earlier.
     shift = 0 if f"{block}.3.0.weight" in state else -1
     places = {
@@ -127,4 +96,4 @@ def _tensor_prefix(name: str, state: dict, blocks: dict[str, str]) -> str:
         "se_reduce": f"{2 + shift}.fc1", "se_expand": f"{2 + shift}.fc2",
         "project_conv": f"{3 + shift}.0", "project_bn": f"{3 + shift}.1",
     }  # fmt: skip
-    return f"{block}.{places.get(match.group(2), 'absent') if match else 'absent'}"
+    return f"{block}.{places.get(match.group(3), 'absent')}"

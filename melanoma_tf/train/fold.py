@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from melanoma_tf import files, metrics, tables
+from melanoma_tf import files, metrics
 from melanoma_tf.config import Config
 from melanoma_tf.data.cache import hold_decoded
 from melanoma_tf.data.faults import named_faults
@@ -21,18 +21,21 @@ from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.errors import Interrupted, UserError
 from melanoma_tf.inference import build_predict_step, predict_rows
 from melanoma_tf.keras_compat import keras
-from melanoma_tf.models import build_model, load_model_weights, save_model_weights
-from melanoma_tf.models.stages import freeze_stages
-from melanoma_tf.optimizers import build_optimizer
+from melanoma_tf.models import load_model_weights, save_model_weights
 from melanoma_tf.predict import BEST, LAST, SNAPSHOT, fold_weights, snapshot_epochs
 from melanoma_tf.predictions import Predictions
 from melanoma_tf.progress import Progress, duration
 from melanoma_tf.schedules import learning_rate
-from melanoma_tf.train.checkpoint import Checkpoint
+from melanoma_tf.train.callbacks import GuardedCallbacks
+from melanoma_tf.train.checkpoint import Checkpoint, identity_of
 from melanoma_tf.train.contact_sheet import write_contact_sheet
-from melanoma_tf.train.followers import build_followers
+from melanoma_tf.train.memory import shortage_named
+from melanoma_tf.train.parts import build_steps
 from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics
 from melanoma_tf.train.step import build_train_step, step_seed
+from melanoma_tf.train.stop import Stop
+from melanoma_tf.train.trainee import build_trainee
+from melanoma_tf.train.workers import Workers
 
 LOSS_CHECK_STEPS = 10  # reading the loss makes a TPU wait, so not at every step
 
@@ -52,7 +55,7 @@ class Fold:
 
 
 class FoldRun:
-    """Trains one fold; state that a rerun needs lives in `checkpoint` and `history.csv`."""
+    """Trains one fold; the state that a rerun needs lives in `checkpoint`."""
 
     def __init__(
         self,
@@ -61,38 +64,39 @@ class FoldRun:
         train: ImageSet,
         strategy: tf.distribute.Strategy,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        stop_requested: Callable[[], bool] = lambda: False,
+        stop: Stop | None = None,
+        workers: Workers | None = None,
     ):
         self.config, self.fold, self.train, self.strategy = config, fold, train, strategy
-        self.stop_requested = stop_requested
+        self.stop, self.workers = stop or Stop(), workers or Workers(strategy)
         self.sampling = Sampling(train, fold.train_rows, config.data)
         self.steps_per_epoch = self.sampling.length // config.train.batch_size
-        files.make_folder(fold.folder)
         self.run_seed = int(step_seed(config.seed, fold.name, 0)[0])
         keras.utils.set_random_seed(self.run_seed)
         with strategy.scope():
-            self.model = build_model(config.model, config.data.image_size)
-            freeze_stages(self.model, config.train.frozen_stages)
-            self.optimizer = build_optimizer(config.train)
-            self.optimizer.build(self.model.trainable_variables)
-            self.followers = build_followers(config, self.model, self.optimizer)
-            self.checkpoint = Checkpoint(fold.folder / "checkpoint", self.model, self.optimizer, self.followers)
-        # What validates and predicts: the average of the weights where there is one.
-        self.judged = next((one.model for one in self.followers.values() if one.model), self.model)
-        self.train_step = build_train_step(strategy, self.model, self.optimizer, config, self.followers.values())
+            self.trainee = build_trainee(config)
+            self.model, self.optimizer, followers = self.trainee
+            self.checkpoint = Checkpoint(
+                fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
+                best=fold.folder / BEST, say=self._say, workers=self.workers, **followers,
+            )  # fmt: skip
+        self.judged = self.trainee.judged
+        self.train_step = build_train_step(strategy, self.model, self.optimizer, config, followers.values())
+        self.train_steps = build_steps(self.train_step)
         self.valid_step = build_predict_step(strategy, self.judged, None)
         self.statistics_step = build_statistics_step(strategy, self.judged, config)
-        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=self.model)
-        self.history: list[dict] = []
+        self.callbacks = GuardedCallbacks(callbacks, self.model, self._say)
 
     def run(self) -> None:
         """Trains from wherever the fold stands to its last epoch. Raises Interrupted after a request to stop."""
+        files.make_folder(self.fold.folder)
         if self.checkpoint.restore():
-            self._read_history()
             self._say(f"continuing at epoch {int(self.checkpoint.epoch) + 1}, step {int(self.checkpoint.step)}")
         if int(self.checkpoint.epoch) < self.config.train.epochs:
             data = self.config.data
-            hold_decoded(self.train, data.image_size, data, self.fold.folder.parent / "cache", self.stop_requested)
+            # Of several processes none may leave alone; while they decode, a signal waits for the first step.
+            stop = self.stop if self.workers.count == 1 else lambda: False
+            hold_decoded(self.train, data.image_size, data, self.fold.folder.parent / "cache", stop)
         self.callbacks.on_train_begin()
         for epoch in range(int(self.checkpoint.epoch), self.config.train.epochs):
             self.callbacks.on_epoch_begin(epoch)
@@ -104,31 +108,62 @@ class FoldRun:
         """Steps from wherever the epoch stands to its end."""
         config, first, total = self.config.train, int(self.checkpoint.step), self.steps_per_epoch
         progress = Progress(self._title(epoch), total * config.batch_size, first * config.batch_size)
-        saved = start = time.monotonic()
+        saved = start = now = time.monotonic()
         seconds_before = float(self.checkpoint.seconds)
         losses: list[tf.Tensor] = []
-        for step, batch in enumerate(self._batches(epoch, first), start=first):
-            if epoch == step == 0:
-                self._show(batch)
-            rate = learning_rate(config, epoch + step / total)
-            seed = tf.constant(step_seed(self.config.seed, self.fold.name, epoch * total + step))
-            losses.append(self.train_step(batch, seed, tf.constant(rate, tf.float32)))
+        for step, rate, new_losses in self._steps(epoch, first):
+            losses += new_losses
             self.callbacks.on_train_batch_end(step)
-            now = time.monotonic()
+            turn, now = now, time.monotonic()
+            self.stop.note("step", now - turn)
             self.checkpoint.seconds.assign(seconds_before + now - start)
-            save = self.stop_requested() or now - saved > config.checkpoint_minutes * 60
-            if save or step + 1 == total or len(losses) == LOSS_CHECK_STEPS:
-                self._add_losses(losses, step + 1)
+            stop, save = self.workers.any(self.stop(), now - saved > config.checkpoint_minutes * 60)
+            # At an epoch's end too, as validation takes long enough to be cut.
+            save = save or stop or step + 1 == total
+            if save or len(losses) >= LOSS_CHECK_STEPS:
+                self._add_losses(losses, epoch, step + 1)
             progress.update((step + 1) * config.batch_size, f"{self._loss_text()}rate {rate:.1e}")
             if save:
-                self.checkpoint.save()
+                self._save()
                 saved = now
-            if self.stop_requested():
+            if stop:
                 raise Interrupted(f"saved at epoch {epoch + 1}, step {step + 1}; the same command continues")
 
-    def _batches(self, epoch: int, first: int) -> Iterator[dict]:
+    def _save(self) -> None:
+        began = time.monotonic()
+        self.checkpoint.save()
+        self.stop.note("save", time.monotonic() - began)
+
+    def _steps(self, epoch: int, first: int) -> Iterator[tuple[int, float, list[tf.Tensor]]]:
+        """(step, its learning rate, losses since the last) after each call of the device."""
+        config, total = self.config.train, self.steps_per_epoch
+        batches, size = iter(self.batches(epoch, first)), config.steps_per_call
+        every = np.arange(first, total)
+        rates = np.array([learning_rate(config, epoch + step / total) for step in every], np.float32)
+        seeds = np.array([step_seed(self.config.seed, self.fold.name, epoch * total + step) for step in every])
+        named = shortage_named("train", self.config, self.model, self.optimizer, self.strategy.num_replicas_in_sync)
+        with named_faults(self.train), named:
+            for at in range(0, len(every), size):
+                count = min(size, len(every) - at)
+                if size == 1:
+                    batch = next(batches)
+                    if epoch == every[at] == 0:
+                        self._show(batch)
+                    losses = [self.train_step(batch, tf.constant(seeds[at]), tf.constant(rates[at]))]
+                else:
+                    if epoch == every[at] == 0:
+                        self._show(next(iter(self.batches(0, 0))))  # the device keeps the batches of a call to itself
+                    pad = ((0, size - count), (0, 0))  # one shape, so one compilation
+                    found = self.train_steps(batches, tf.constant(np.pad(seeds[at : at + count], pad)),
+                                             tf.constant(np.pad(rates[at : at + count], pad[:1])), tf.constant(count)
+                                             )  # fmt: skip
+                    losses = list(found[:count])
+                yield int(every[at]) + count - 1, float(rates[at + count - 1]), losses
+
+    def batches(self, epoch: int, first: int) -> tf.distribute.DistributedDataset:
+        """Batches of an epoch from its step `first` on, for the replicas."""
         data = self.config.data
-        batches = distributed(
+        return distributed(
             self.strategy,
             lambda share: train_dataset(
                 self.train, self.fold.train_rows, image_size=data.image_size, batch_size=self.config.train.batch_size,
@@ -136,25 +171,33 @@ class FoldRun:
                 crop=data.crop, repeats=self.sampling.repeats(self.run_seed, epoch), share=share,
             ),
         )  # fmt: skip
-        with named_faults(self.train):
-            yield from batches
 
     def _show(self, batch: dict) -> None:
         images = self.strategy.experimental_local_results(batch["image"])[0]
         seed = step_seed(self.config.seed, self.fold.name, 0)
         write_contact_sheet(self.fold.folder / "augmented.png", images, seed, self.config.augment)
 
-    def _add_losses(self, losses: list[tf.Tensor], step: int) -> None:
+    def _add_losses(self, losses: list[tf.Tensor], epoch: int, step: int) -> None:
         """Moves the losses of the last steps into the checkpoint's sum; stops where one is no number."""
         values = np.array([float(loss) for loss in losses])
         losses.clear()
-        if not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            first = step - len(values) + int(bad[0])
             raise UserError(
-                f"fold {self.fold.name}: the loss became {values[~np.isfinite(values)][0]} before step {step}; "
+                f"fold {self.fold.name}: the loss became {values[bad[0]]} at epoch {epoch + 1}, step {first + 1}, of "
+                f"images {self._names(epoch, first)}; the last checkpoint is from before; "
                 f"try a smaller train.learning_rate"
             )
-        self.checkpoint.loss_sum.assign_add(float(np.sum(values)))
+        for value in values:  # one by one, so that the rounding does not depend on how many came at once
+            self.checkpoint.loss_sum.assign_add(value)
         self.checkpoint.step.assign(step)
+
+    def _names(self, epoch: int, step: int) -> str:
+        """The images of a step, which is a function of its number (of several processes, those that this one read)."""
+        batch = next(iter(self.batches(epoch, step)))
+        rows = np.concatenate([rows.numpy() for rows in self.strategy.experimental_local_results(batch["row"])])
+        return ", ".join(self.train.names[rows])
 
     def _mean_loss(self) -> float:
         steps = int(self.checkpoint.step)
@@ -165,7 +208,7 @@ class FoldRun:
 
     def _finish_epoch(self, epoch: int) -> None:
         """Validates, records, saves: history and weights first, the checkpoint that counts them last."""
-        for follower in self.followers.values():
+        for follower in self.trainee.followers.values():
             follower.after_epoch(epoch, lambda: self._estimate_statistics(epoch))
         images, seconds = self.steps_per_epoch * self.config.train.batch_size, float(self.checkpoint.seconds)
         row = {
@@ -176,27 +219,30 @@ class FoldRun:
             "seconds": round(seconds, 3),
             "images_per_second": round(images / max(seconds, 1e-9), 2),
         } | self._validate()
-        self.history.append(row)
+        history = self.checkpoint.history
+        history.append(row)
         shown = f"  AUC {row['val_auc']:.4f} [{row['val_low']:.4f}, {row['val_high']:.4f}]" if "val_auc" in row else ""
         self._say(f"epoch {epoch + 1}/{self.config.train.epochs}  loss {row['loss']:.4f}{shown}  "
                   f"{row['images_per_second']:.0f} images/s  {duration(seconds)}")  # fmt: skip
-        files.write_whole(self.fold.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
-        if epoch + 1 in snapshot_epochs(self.config):
-            save_model_weights(self.judged, self.fold.folder / SNAPSHOT.format(epoch + 1))
-        if "val_auc" in row and row["val_auc"] >= max(past["val_auc"] for past in self.history):
-            save_model_weights(self.judged, self.fold.folder / BEST)
+        with self.workers.together():
+            files.write_whole(self.fold.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+            files.write_json(self.fold.folder / "history.json", history)
+            if epoch + 1 in snapshot_epochs(self.config):
+                save_model_weights(self.judged, self.fold.folder / SNAPSHOT.format(epoch + 1))
+            if "val_auc" in row and row["val_auc"] >= max(past["val_auc"] for past in history):
+                save_model_weights(self.judged, self.fold.folder / BEST)
         self.callbacks.on_epoch_end(epoch, {key: value for key, value in row.items() if key != "epoch"})
         for variable, value in ((self.checkpoint.epoch, epoch + 1), (self.checkpoint.step, 0),
                                 (self.checkpoint.loss_sum, 0.0), (self.checkpoint.seconds, 0.0)):  # fmt: skip
             variable.assign(value)
-        self.checkpoint.save()
+        self._save()
 
     def _estimate_statistics(self, epoch: int) -> None:
         """BatchNormalization of the judged model, from the epoch's first batches as they were trained on."""
         count = min(self.steps_per_epoch, -(-ENOUGH_IMAGES // self.config.train.batch_size))
         numbers = range(epoch * self.steps_per_epoch, epoch * self.steps_per_epoch + count)
         seeds = (step_seed(self.config.seed, self.fold.name, number) for number in numbers)
-        estimate_statistics(self.judged, self.statistics_step, zip(seeds, self._batches(epoch, 0)))
+        estimate_statistics(self.judged, self.statistics_step, zip(seeds, self.batches(epoch, 0)))
 
     def _validate(self) -> dict[str, float]:
         if not len(self.fold.valid_rows):
@@ -217,13 +263,23 @@ class FoldRun:
             ),
         )  # fmt: skip
         progress = Progress(f"fold {self.fold.name}  {title or 'validating'}", len(rows))
-        with named_faults(images):
-            return predict_rows(step, batches, len(images), progress.update)[rows]
+
+        def on_batch(done: int) -> None:
+            progress.update(done)
+            if self.workers.any(self.stop())[0]:  # nothing to save: the weights are in the checkpoint
+                raise Interrupted(f"stopped while {title or 'validating'}; the same command continues")
+
+        with named_faults(images), shortage_named("predict", config, self.model, self.optimizer,
+                                                  self.strategy.num_replicas_in_sync):  # fmt: skip
+            return predict_rows(step, batches, len(images), on_batch)[rows]
 
     def finish(self, test: ImageSet | None) -> None:
         """Writes the last weights and the predictions of the selected ones."""
         folder, config = self.fold.folder, self.config
-        save_model_weights(self.judged, folder / LAST)
+        with self.workers.together():
+            save_model_weights(self.judged, folder / LAST)
+        for name in (BEST, *map(SNAPSHOT.format, snapshot_epochs(config))):
+            self.workers.share_file(folder / name)
         step = build_predict_step(self.strategy, self.judged, config)
         if len(self.fold.valid_rows):
             rows = self.fold.valid_rows
@@ -243,11 +299,6 @@ class FoldRun:
             load_model_weights(self.judged, path)
             members.append(self.predict(images, rows, step, title))
         return np.mean(members, axis=0)
-
-    def _read_history(self) -> None:
-        path = self.fold.folder / "history.csv"
-        rows = tables.read_csv(path).to_dict("records") if path.exists() else []
-        self.history = [row for row in rows if row["epoch"] <= int(self.checkpoint.epoch)]
 
     def _title(self, epoch: int) -> str:
         return f"fold {self.fold.name}  epoch {epoch + 1}/{self.config.train.epochs}"

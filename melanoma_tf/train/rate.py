@@ -18,11 +18,8 @@ from melanoma_tf.data.pipeline import distributed, train_dataset
 from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import keras
-from melanoma_tf.models import build_model
-from melanoma_tf.models.stages import freeze_stages
-from melanoma_tf.optimizers import build_optimizer
-from melanoma_tf.train.followers import build_followers
 from melanoma_tf.train.step import build_train_step, step_seed
+from melanoma_tf.train.trainee import build_trainee
 
 NAME = "find_rate"  # in the place of a fold's name, so that its draws are its own
 TOO_MUCH = 4.0  # times the lowest running loss: it will not come back
@@ -71,11 +68,7 @@ def range_test(
     seed = int(step_seed(config.seed, NAME, 0)[0])
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        model = build_model(config.model, config.data.image_size)
-        freeze_stages(model, config.train.frozen_stages)
-        optimizer = build_optimizer(config.train)
-        optimizer.build(model.trainable_variables)
-        followers = build_followers(config, model, optimizer)
+        model, optimizer, followers = build_trainee(config)
     step = build_train_step(strategy, model, optimizer, config, followers.values())
     rates, losses, watch = np.geomspace(low, high, steps), [], _Watch()
     for number, batch in zip(range(steps), _batches(config, images, strategy, seed)):

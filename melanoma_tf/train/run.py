@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +24,30 @@ from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.distribute import make_strategy
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import KERAS_VERSION, keras
-from melanoma_tf.losses import get_loss
 from melanoma_tf.models import build_model
 from melanoma_tf.models.stages import freeze_stages, rate_factors
 from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.predict import snapshot_epochs
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.schedules import learning_rate
+from melanoma_tf.targets import class_labels
+from melanoma_tf.train.checkpoint import PACE
+from melanoma_tf.train.dry_run import describe
 from melanoma_tf.train.fold import Fold, FoldRun
 from melanoma_tf.train.followers import require_one_average
+from melanoma_tf.train.objective import Objective
+from melanoma_tf.train.stop import Stop
+from melanoma_tf.train.workers import Workers
 
 ALL = "all"
-# Settings that decide nothing about the result, so that a rerun may change them.
-PACE = ("train.checkpoint_minutes", "data.cache", "data.cache_memory_mb", "data.cache_dir")
+LOCK = ".lock"
 
 
 def train(
     config: Config, *, data_dir: str, work_dir: str, train_csv: str = "", test_csv: str = "", folds_csv: str = "",
     fold: str = "", strategy: tf.distribute.Strategy | None = None, overwrite: bool = False, command: str = "",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (), max_hours: float = 0.0,
+    dry_run: bool = False,
 ) -> Path:  # fmt: skip
     """Trains the folds and writes out-of-fold and test predictions; continues where an earlier call was cut.
 
@@ -53,13 +59,18 @@ def train(
         test table nothing is predicted for a test set.
       fold: `0,2` for some folds, `all` to train on every image with none held out, empty for every fold.
       callbacks: Keras callbacks; they get on_train_*, on_epoch_* and on_train_batch_end.
+      dry_run: print what it would take, and write nothing.
+      max_hours: time after which the state is saved and the call ends with Interrupted; 0 = none.
 
     Returns: the work folder.
-    Raises: UserError for bad input, before anything is written; Interrupted after SIGTERM or SIGINT, state saved.
+    Raises: UserError for bad input, before anything is written; Interrupted, state saved, after SIGTERM, SIGINT or
+      max_hours.
     """
+    stop = Stop(max_hours)
     train_csv = train_csv or f"{data_dir.rstrip('/')}/train.csv"
     salvage = config.data.salvage
     images = load_image_set(data_dir, train_csv, "train", target=True, salvage=salvage)
+    images = dataclasses.replace(images, labels=class_labels(images.table, config.model.target, train_csv))
     test = _load_test(data_dir, test_csv, salvage)
     path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
     fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
@@ -77,16 +88,32 @@ def train(
     strategy = strategy or make_strategy()
     _require_batches(config, images, plan, strategy.num_replicas_in_sync)
     _require_buildable(config)
-    _open_work_dir(Path(work_dir), config, identity, overwrite)
-    with _stop_on_signals() as stop_requested:
+    workers = Workers(strategy)
+    if dry_run:
+        print(describe(FoldRun(config, plan[0], images, strategy), len(plan)))
+        return Path(work_dir)
+    with workers.lost_are_named(), workers.folder(Path(work_dir)) as folder, contextlib.ExitStack() as stack:
+        with workers.together():
+            stack.enter_context(_alone(folder))
+            _open_work_dir(folder, config, identity, overwrite)
+        stack.enter_context(stop)
+        plan = [dataclasses.replace(one, folder=folder / one.folder.name) for one in plan]
         for one in plan:
-            if not (one.folder / "finished.json").exists():
+            if not workers.share((one.folder / "finished.json").exists()):
                 keras.backend.clear_session()  # names of layers, and so seeds, do not depend on the folds before
-                run = FoldRun(config, one, images, strategy, callbacks, stop_requested)
+                run = FoldRun(config, one, images, strategy, callbacks, stop, workers)
                 run.run()
                 run.finish(test)
-    _combine(Path(work_dir), plan, images, test)
+        if workers.chief:
+            _combine(folder, plan, images, test)
     return Path(work_dir)
+
+
+def _alone(work_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """Within it no other process may write the run."""
+    files.make_folder(work_dir)
+    return files.locked(work_dir / LOCK, f"{work_dir} is being written by another process; wait for it, or choose "
+                        f"another --work_dir")  # fmt: skip
 
 
 def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
@@ -119,13 +146,13 @@ def _plan(wanted: str, fold_of: np.ndarray | None, images: ImageSet, work_dir: P
 
 def _fingerprint(images: ImageSet) -> str:
     """Hash of the names, truths and shards' layout: what must be the same when a run goes on."""
-    layout = json.dumps([list(map(str, images.names)), images.target.tolist(), list(images.index.names)])
+    truth = images.target if images.labels is None else images.labels
+    layout = json.dumps([list(map(str, images.names)), truth.tolist(), list(images.index.names)])
     return files.sha256(layout.encode())
 
 
 def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
     """Starts a run folder, or makes sure that the one there is of this very run."""
-    files.make_folder(work_dir)
     known = work_dir / "config.json"
     if overwrite:
         for folder in work_dir.glob("fold_*"):
@@ -152,7 +179,7 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
 
 def _require_buildable(config: Config) -> None:
     """Names and weights that do not fit are found before the run folder is made."""
-    get_loss(config.train.loss)
+    Objective(config)
     groups(config.augment.one_of)
     learning_rate(config.train, config.train.epochs)
     build_optimizer(config.train)
@@ -167,32 +194,12 @@ def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replica
     fewest = min(Sampling(images, one.train_rows, config.data).length for one in plan)
     if fewest < config.train.batch_size:
         raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
-    for key in ("train", "predict"):
+    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
         size = getattr(config, key).batch_size
-        if size % replicas:
-            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas it must be a multiple of {replicas}")
-
-
-class _stop_on_signals:
-    """Within it SIGTERM and SIGINT ask the loop to save and stop; a second one ends the program at once."""
-
-    def __enter__(self) -> Callable[[], bool]:
-        self.asked = False
-        self.former = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self.former[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread, as in some notebooks
-                break
-        return lambda: self.asked
-
-    def _ask(self, number, frame) -> None:
-        self.asked = True
-        signal.signal(number, self.former[number] or signal.SIG_DFL)
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.former.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        if size % (replicas * parts):
+            of = f" and train.accumulation={parts}" if parts > 1 else ""
+            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas{of} it must be a multiple of "
+                            f"{replicas * parts}")  # fmt: skip
 
 
 def _combine(work_dir: Path, plan: list[Fold], images: ImageSet, test: ImageSet | None) -> None:

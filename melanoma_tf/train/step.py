@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
-from melanoma_tf.keras_compat import keras, step_randomness
-from melanoma_tf.losses import get_loss
+from melanoma_tf.keras_compat import keras, scaled_loss, step_randomness, unscaled_gradients
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.followers import Follower
+from melanoma_tf.train.objective import Objective
+from melanoma_tf.train.parts import in_parts
 from melanoma_tf.train.sharpness import sharpness_aware
 from melanoma_tf.train.update import build_update
 
@@ -42,27 +43,30 @@ def build_train_step(
     followers: Iterable[Follower] = (),
 ) -> Callable:  # fmt: skip
     """Compiled step `(batch, seed int32[2], learning_rate float32) -> loss float32`, the mean over the global batch."""
-    loss_function, replicas = get_loss(config.train.loss), strategy.num_replicas_in_sync
-    global_batch = float(config.train.batch_size)
+    objective, replicas = Objective(config), strategy.num_replicas_in_sync
+    global_batch, parts = float(config.train.batch_size), config.train.accumulation
     augment_share = compiled_augmentation(config, replicas)
     update = build_update(model, optimizer, config.train, followers)
+
+    def gradients_of(share, seed):
+        inputs = {"image": share["image"], "meta": share["meta"]}
+        with tf.GradientTape() as tape, step_randomness(seed):
+            losses = objective.losses(share["truth"], model(inputs, training=True))
+            loss = tf.reduce_sum(losses * share["weight"]) / global_batch
+            scaled = scaled_loss(optimizer, loss)
+        return loss, tape.gradient(scaled, model.trainable_variables)
 
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        images, target = augment_share(batch["image"], batch["target"], seed, replica)
-        inputs = {"image": images, "meta": batch["meta"]}
-        own_seed = fold_in(seed, replica)
+        images, truth = augment_share(batch["image"], objective.truth(batch), seed, replica)
+        share = {"image": images, "meta": batch["meta"], "truth": truth, "weight": batch["weight"]}
 
         def loss_and_gradients():
-            with tf.GradientTape() as tape, step_randomness(own_seed):
-                logits = tf.cast(model(inputs, training=True), tf.float32)
-                losses = loss_function(target, logits, config.train.label_smoothing)
-                loss = tf.reduce_sum(losses * batch["weight"]) / global_batch
-            return loss, tape.gradient(loss, model.trainable_variables)
+            return in_parts(gradients_of, share, fold_in(seed, replica), model.trainable_variables, parts)
 
         loss, gradients = sharpness_aware(loss_and_gradients, model, config.train.sam_rho)
-        update(gradients, learning_rate)
+        update(unscaled_gradients(optimizer, gradients), learning_rate)
         return loss
 
     @tf.function
