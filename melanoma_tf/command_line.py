@@ -31,15 +31,18 @@ HELP_WIDTH, FLAG_WIDTH = 110, 20
 
 class CommandFlags(flags.FlagValues):
     """The flags of one command. `required_names`: those without which it cannot run, told together if missing.
+    `positional_name`: the list flag that arguments without a name are added to, "" where there is none.
 
     absl's own required flags are checked before positional arguments are known, one clumsy sentence each.
     """
 
     required_names: list[str]
+    positional_name: str
 
     def __init__(self) -> None:
         super().__init__()
         self.__dict__["required_names"] = []  # assignment as such would set a flag of that name
+        self.__dict__["positional_name"] = ""
 
 
 def text_flag(
@@ -50,10 +53,14 @@ def text_flag(
     _note_required(flag_values, name, required)
 
 
-def list_flag(flag_values: CommandFlags, name: str, help_text: str, *, required: bool = False) -> None:
-    """Strings separated by commas; None without the flag."""
+def list_flag(
+    flag_values: CommandFlags, name: str, help_text: str, *, required: bool = False, positional: bool = False
+) -> None:
+    """Strings separated by commas; None without the flag. `positional`: they may be given without the name too."""
     flags.DEFINE_list(name, None, help_text, flag_values=flag_values)
     _note_required(flag_values, name, required)
+    if positional:
+        flag_values.__dict__["positional_name"] = name
 
 
 def repeated_flag(flag_values: CommandFlags, name: str, help_text: str) -> None:
@@ -162,7 +169,10 @@ def _parse(name: str, flag_values: CommandFlags, arguments: Sequence[str]) -> No
     except flags.UnrecognizedFlagError as error:
         valid = errors.nearest(f"--{error.flagname}", (f"--{flag}" for flag in flag_values))
         raise errors.UserError(f"no flag --{error.flagname}; {valid}") from error
-    if rest:
+    if rest and flag_values.positional_name:
+        flag = flag_values[flag_values.positional_name]
+        flag.value = [*(flag.value or []), *rest]
+    elif rest:
         raise errors.UserError(
             f"unexpected argument {rest[0]!r}; flags are written --name=value; {name} --help tells the flags"
         )
@@ -206,7 +216,9 @@ def _first_line(module: str) -> str:
 
 def _command_help(name: str, module: ModuleType, flag_values: CommandFlags) -> str:
     required = flag_values.required_names
-    usage = " ".join([f"usage: {name}", *(f"--{flag}=..." for flag in required), "[--flag=value ...]"])
+    positional = flag_values.positional_name
+    given = [f"{flag.upper()}..." if flag == positional else f"--{flag}=..." for flag in required]
+    usage = " ".join([f"usage: {name}", *given, "[--flag=value ...]"])
     lines = [usage, "", (module.__doc__ or "").strip(), "", "flags:"]
     names = list(flag_values.flag_values_dict())  # as they were defined: what belongs together stands together
     for flag in (*required, *(flag for flag in names if flag not in required)):

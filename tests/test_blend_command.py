@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from melanoma_tf import metrics
+from melanoma_tf import metrics, tables
 from melanoma_tf.ensemble import LEARNED, METHODS
 from melanoma_tf.predictions import read_predictions
 from melanoma_tf.report import build_report, read_run
@@ -137,3 +137,19 @@ def test_a_member_of_benign_probabilities_is_told(folder, run_command):
     part.to_csv("a.csv", index=False)
     printed = run_command("blend", "--members=a.csv,b.csv", "--out=out", "--method=mean")[1]
     assert "note: a.csv: its AUC is below 0.5; does it hold the probability of a benign lesion?" in printed
+
+
+def test_contributions_are_told_written_and_reported(folder, run_command):
+    shared = (*ARGUMENTS, "--table=train.csv", "--method=rank")
+    code, printed, _ = run_command(*shared, "--out=out", "--contributions")
+    assert code == 0
+    record = json.loads((folder / "out" / "blend.json").read_text())
+    first, _, noise = (member["adds"] for member in record["members"])
+    assert first["low"] > 0 > noise["value"]
+    assert f"a.csv adds  {first['value']:+.4f} [{first['low']:+.4f}, {first['high']:+.4f}]" in printed
+    page = build_report([read_run(folder / "out")], tables.read_table("train.csv", target=True))
+    assert "Adds [95 %]" in page and f"{first['value']:+.4f}" in page
+    assert run_command(*shared, "--out=plain")[0] == 0
+    assert (folder / "plain" / "oof.csv").read_bytes() == (folder / "out" / "oof.csv").read_bytes()
+    code, _, complaint = run_command("blend", "--members=a.csv", "--out=one", "--contributions")
+    assert code == 2 and "--contributions needs two or more members" in " ".join(complaint)

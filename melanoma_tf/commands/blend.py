@@ -19,6 +19,7 @@ from melanoma_tf import ensemble, files, metrics, tables
 from melanoma_tf.command_line import CommandFlags, boolean_flag, list_flag, text_flag
 from melanoma_tf.ensemble import checks
 from melanoma_tf.ensemble.blending import Blended
+from melanoma_tf.ensemble.contribution import added_by_each
 from melanoma_tf.ensemble.members import KINDS, Member
 from melanoma_tf.ensemble.scales import RankScale
 from melanoma_tf.errors import UserError
@@ -37,6 +38,7 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "train_csv", None, "another name of --table")
     boolean_flag(flag_values, "context", "judge every image with the patient's other images too; needs --table")
     text_flag(flag_values, "test_csv", None, "table of the test images, for --context")
+    boolean_flag(flag_values, "contributions", "tell what each member adds: blends once more without each of them")
     boolean_flag(flag_values, "shared", "blend the images that all members have, where they differ")
     boolean_flag(flag_values, "any_folds", "blend members that were trained on different folds")
     boolean_flag(flag_values, "keep_drifting", "keep members whose correlation with others differs on test images")
@@ -60,9 +62,10 @@ def main(flag_values: CommandFlags) -> None:
     blend_score = _auc(blended.predictions.get("oof"), "the blend", table, patients)
     notes += [*dropped, *_warnings(members, kinds, target, patients, scores), *blended.notes]
     summary = _summary(members, scores, blended, blend_score, notes)
-    told: list[str] = []
+    told = _contributions(members, blended, weights, patients, summary) if flag_values.contributions else []
     if flag_values.context and table is not None:  # `_check_context_flags` asked for it
-        blended, summary["context"], told = in_context(members, blended, table, flag_values.test_csv)
+        blended, summary["context"], lines = in_context(members, blended, table, flag_values.test_csv)
+        told += lines
     _write(files.make_folder(out), blended, summary)
     _print_scores([member.source for member in members], scores, blended, blend_score, notes)
     print("\n".join(told), end="\n" if told else "")
@@ -232,6 +235,17 @@ def _summary(members: list[Member], scores: list[Score], blended: Blended, score
         "chosen_in_folds": blended.chosen,
         "notes": notes,
     }
+
+
+def _contributions(members: list[Member], blended: Blended, weights, patients, summary: dict) -> list[str]:
+    """Puts what each member adds into the summary; lines for a person."""
+    target = blended.predictions["oof"].target if "oof" in blended.predictions else None
+    if target is None or len(members) < 2:
+        raise UserError("--contributions needs two or more members with out-of-fold predictions and their truth")
+    gains = added_by_each(members, blended.method, weights, target, patients)
+    for member, gain in zip(summary["members"], gains):
+        member["adds"] = dataclasses.asdict(gain)
+    return [f"{member.source} adds  {gain}" for member, gain in zip(members, gains)]
 
 
 def _write(out: Path, blended: Blended, summary: dict) -> None:

@@ -13,6 +13,9 @@ from melanoma_tf.report.contents import Evaluation
 PER_KIND = 6
 THUMBNAIL_SIDE = 240  # pixels; 18 of them stay under 300 kB
 CONTACT_SHEET_WIDTH = 1200
+HEAT_SIDE = 160  # pixels; a map of 7x7 holds no more
+HEAT_COLORS = ((0.0, (190, 40, 70)), (0.6, (240, 120, 50)), (1.0, (255, 225, 100)))  # brighter is more, also in grey
+HEAT_OPACITY = 0.75  # where it is greatest; where there is none the image is left as it is
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class Examples:
     title: str
     explanation: str
     rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """What a network was given, uint8[S,S,3], and where it looked, float32[h,w] in [0, 1]."""
+
+    seen: np.ndarray
+    heat: np.ndarray
 
 
 def choose_examples(evaluation: Evaluation, count: int = PER_KIND) -> list[Examples]:
@@ -54,6 +65,20 @@ def thumbnail(image: bytes, side: int = THUMBNAIL_SIDE) -> str | None:
             return _data_uri(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
     except (OSError, ValueError):
         return None
+
+
+def overlay(heat_map: HeatMap, side: int = HEAT_SIDE) -> str:
+    """The heat laid over what the network was given, in grey, as a data URI."""
+    from PIL import Image
+
+    seen = Image.fromarray(heat_map.seen).convert("L").convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    heat = Image.fromarray(np.asarray(heat_map.heat, np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(heat), 0, 1)
+    stops, colors = [at for at, _ in HEAT_COLORS], np.array([color for _, color in HEAT_COLORS], float)
+    painted = np.stack([np.interp(level, stops, colors[:, channel]) for channel in range(3)], axis=-1)
+    opacity = HEAT_OPACITY * level[..., None]
+    blended = (1 - opacity) * np.asarray(seen, np.float64) + opacity * painted
+    return _data_uri(Image.fromarray(np.rint(blended).astype(np.uint8)))
 
 
 def contact_sheet(image: bytes, width: int = CONTACT_SHEET_WIDTH) -> str | None:

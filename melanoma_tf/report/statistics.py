@@ -1,4 +1,4 @@
-"""The numbers behind the figures: curves, a patient bootstrap, operating points, and what shortcuts alone achieve."""
+"""The numbers behind the figures: curves, their band over patients, and what shortcuts alone achieve."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pandas as pd
 
 from melanoma_tf import metrics, tables
 from melanoma_tf.report.contents import Evaluation
+from melanoma_tf.schema import HEIGHT, WIDTH
 
 GRID = np.linspace(0, 1, 101)  # false positive rates at which the band is drawn
-SENSITIVITIES = (0.80, 0.90, 0.95)
 REPEATS = 400
 
 
@@ -40,24 +40,6 @@ class Curves:
         """Step-wise area under precision and recall, as `sklearn.metrics.average_precision_score`."""
         return float(np.sum(np.diff(self.sensitivity) * self.precision[1:]))
 
-    def first_at(self, sensitivity: float) -> int:
-        """Index of the highest threshold that reaches a sensitivity."""
-        return int(np.searchsorted(self.true_positives, sensitivity * self.true_positives[-1] - 1e-9))
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """95 % limits over patients drawn with replacement.
-
-    Attributes: band float64[2,G], sensitivity at the rates of `GRID`; average_precision (low, high); specificity
-    float64[2,S] at `SENSITIVITIES`; precision likewise.
-    """
-
-    band: np.ndarray
-    average_precision: tuple[float, float]
-    specificity: np.ndarray
-    precision: np.ndarray
-
 
 def curves(target: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> Curves:
     """Counts of both classes above every distinct score. target int[N], score float[N], weight float[N] or None."""
@@ -71,66 +53,51 @@ def _counts(target: np.ndarray, weight: np.ndarray, last_of_tie: np.ndarray) -> 
     return Curves(np.append(0.0, positive), np.append(0.0, every - positive))
 
 
-def bootstrap(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> Bootstrap:
-    """Resamples patients, not images, because a patient's images are alike. Needs both classes."""
+def roc_band(evaluation: Evaluation, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
+    """95 % limits of the sensitivity at the rates of `GRID`, float64[2,G], over patients drawn with replacement.
+
+    Patients, not images, because a patient's images are alike. Needs both classes.
+    """
     order = np.argsort(-evaluation.score, kind="stable")
     target = evaluation.target[order].astype(np.float64)
     last_of_tie = np.append(np.flatnonzero(np.diff(evaluation.score[order])), len(order) - 1)
     patient = np.unique(evaluation.patients, return_inverse=True)[1][order]
     count = int(np.max(patient)) + 1
     generator = np.random.default_rng(seed)
-    drawn: list[tuple] = []
+    drawn: list[np.ndarray] = []
     while len(drawn) < repeats:
         times = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
         resampled = _counts(target, times[patient], last_of_tie)
         if resampled.true_positives[-1] and resampled.false_positives[-1]:
-            drawn.append(_summary(resampled))
-    band, average, specificity, precision = (
-        np.percentile(np.array(values), (2.5, 97.5), axis=0) for values in zip(*drawn)
-    )
-    return Bootstrap(band, (float(average[0]), float(average[1])), specificity, precision)
-
-
-def _summary(resampled: Curves) -> tuple:
-    at = [resampled.first_at(sensitivity) for sensitivity in SENSITIVITIES]
-    rate = resampled.false_positive_rate
-    return (
-        np.interp(GRID, rate, resampled.sensitivity),
-        resampled.average_precision,
-        1 - rate[at],
-        resampled.precision[at],
-    )
-
-
-def subgroups(evaluation: Evaluation) -> list[tuple[str, str, np.ndarray]]:
-    """(what, group, bool[N]) for sex, age and site, each with the images where it is not recorded."""
-    rows = evaluation.rows
-    age = pd.to_numeric(rows["age_approx"], errors="coerce").to_numpy(np.float64)
-    found = [("Sex", sex, (rows["sex"] == sex).to_numpy()) for sex in tables.SEXES]
-    for low, high, label in ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 200, "60 and over")):
-        found.append(("Age", label, (age >= low) & (age < high)))
-    site = rows["anatom_site_general_challenge"]
-    found += [("Site", name, (site == name).to_numpy()) for name in tables.SITES]
-    missing = (("Sex", rows["sex"].isna()), ("Age", pd.Series(np.isnan(age))), ("Site", site.isna()))
-    found += [(what, "not recorded", mask.to_numpy()) for what, mask in missing]
-    return sorted(
-        (group for group in found if group[2].any()), key=lambda group: ("Sex", "Age", "Site").index(group[0])
-    )
+            drawn.append(np.interp(GRID, resampled.false_positive_rate, resampled.sensitivity))
+    return np.percentile(np.array(drawn), (2.5, 97.5), axis=0)
 
 
 def shortcuts(evaluation: Evaluation) -> list[tuple[str, metrics.Interval]]:
     """What can be reached without looking at a lesion: (description, AUC with interval) of each shortcut."""
     per_patient = pd.Series(evaluation.patients).map(pd.Series(evaluation.patients).value_counts()).to_numpy(np.float64)
     found = []
-    if np.ptp(per_patient) > 0:
-        fewer = metrics.roc_auc(evaluation.target, -per_patient) >= 0.5
-        name = f"Number of images of the patient alone ({'fewer' if fewer else 'more'} images, more melanoma)"
-        found.append((name, _interval(evaluation, -per_patient if fewer else per_patient)))
+    for what, unit, value in (
+        ("Number of images of the patient alone", ("fewer images", "more images"), per_patient),
+        ("Size of the image alone", ("smaller", "larger"), _pixels(evaluation.rows)),
+    ):
+        if value is not None and np.ptp(value) > 0:
+            less = metrics.roc_auc(evaluation.target, -value) >= 0.5
+            name = f"{what} ({unit[0 if less else 1]}, more melanoma)"
+            found.append((name, _interval(evaluation, -value if less else value)))
     metadata = _metadata_score(evaluation)
     if metadata is not None:
         found.append(("Sex, age and site alone (logistic regression, cross-fitted over patients)",
                       _interval(evaluation, metadata)))  # fmt: skip
     return found
+
+
+def _pixels(rows: pd.DataFrame) -> np.ndarray | None:
+    """Width times height, float64[N], an unknown size counting as 0; None where the table does not tell."""
+    if WIDTH not in rows or HEIGHT not in rows:
+        return None
+    sides = [pd.to_numeric(rows[name], errors="coerce").fillna(0).to_numpy(np.float64) for name in (WIDTH, HEIGHT)]
+    return sides[0] * sides[1]
 
 
 def _interval(evaluation: Evaluation, score: np.ndarray) -> metrics.Interval:
