@@ -21,6 +21,12 @@ from melanoma_tf.command_line import (
 from melanoma_tf.errors import UserError
 
 MIN_STEPS, MAX_STEPS = 10, 100_000
+MELANOMA, MUTED, SERIES = "#b4472b", "#66717e", ("#1f6f78", "#b8862b")
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#d9dee4", "axes.labelcolor": MUTED,
+    "axes.grid": True, "grid.color": "#eceff2", "axes.axisbelow": True, "xtick.color": MUTED, "ytick.color": MUTED,
+    "font.size": 9.5, "legend.frameon": False,
+}  # fmt: skip
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -96,8 +102,6 @@ def draw(found: Any, title: str) -> bytes:
     """A PNG of a `RateTest`: the loss over the rate, where it falls, and the rate suggested."""
     import matplotlib
     from matplotlib.figure import Figure
-
-    from melanoma_tf.report.figures import MELANOMA, MUTED, SERIES, STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.0), layout="constrained", dpi=120)
