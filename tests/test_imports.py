@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
-     "balance", "cross_fit", "paired", "keras_compat", "progress", "randomness", "ranges", "targets", "auxiliary", "__init__"},
+     "balance", "cross_fit", "paired", "keras_compat", "progress", "randomness", "ranges", "targets", "auxiliary",
+     "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
      "submission", "report"},
     {"inference", "miniature"},
