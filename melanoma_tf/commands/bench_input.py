@@ -102,6 +102,7 @@ def _training_steps(config, steps: int) -> Callable[[], None]:
     from melanoma_tf.models import build_model
     from melanoma_tf.optimizers import build_optimizer
     from melanoma_tf.tables import METADATA_WIDTH
+    from melanoma_tf.targets import classes
     from melanoma_tf.train.step import build_train_step, step_seed
 
     strategy, batch, size = make_strategy(), config.train.batch_size, config.data.image_size
@@ -112,7 +113,8 @@ def _training_steps(config, steps: int) -> Callable[[], None]:
     noise = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     element = {
         "image": noise, "meta": np.zeros((batch, METADATA_WIDTH), np.float32),
-        "target": np.zeros((batch, 1), np.float32), "weight": np.ones(batch, np.float32),
+        "target": np.zeros((batch, len(classes(config.model.target))), np.float32),
+        "weight": np.ones(batch, np.float32),
     }  # fmt: skip
     dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(element).repeat(steps))
 
