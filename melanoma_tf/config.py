@@ -94,8 +94,8 @@ class ModelConfig:
     """Network.
 
     backbone: a name in `models.BACKBONES`. weights: `none`, `imagenet` (downloads), or a path to `.h5`, `.keras`,
-    `.npz` or torchvision `.pth`. topology: `keras` or `torchvision` (symmetric padding, epsilon 1e-5), which must match
-    where the weights come from. metadata: also look at sex, age and site.
+    `.npz`, `.pth` or `.safetensors`. topology: `keras` or `torchvision` (symmetric padding, epsilon 1e-5), which must
+    match where the weights come from. metadata: also look at sex, age and site.
     color_constancy: take the colour of the light out of every image first.
     target: what is asked for, a name in `targets.TARGETS`: `binary`, `diagnosis3`, `diagnosis4` or `diagnosis9`.
     auxiliary: what else is asked for in training, of `site,sex,age`. pooling: a name in `models.heads.POOLINGS`.

@@ -70,7 +70,7 @@ def class_labels(table: pd.DataFrame, target: str, source: str = "the table") ->
 
 def _nine_classes(diagnosis: pd.Series, source: str) -> np.ndarray:
     """The class of each written diagnosis among the nine, object[N]; an empty one is unknown."""
-    written = diagnosis.fillna(UNKNOWN).astype(str).str.strip().str.lower().replace("", UNKNOWN)
+    written = diagnosis.where(diagnosis.notna(), UNKNOWN).map(lambda text: str(text).strip().lower() or UNKNOWN)
     found = written.map(CLASS_OF_SPELLING)
     if found.isna().any():
         first = written[found.isna()].iloc[0]

@@ -114,7 +114,7 @@ def test_frozen_batch_norm_trains_as_it_predicts_and_nothing_of_it_changes(tmp_p
 
 
 def test_frozen_batch_norm_needs_weights():
-    with pytest.raises(UserError, match="model.batch_norm is frozen, which needs model.weights"):
+    with pytest.raises(UserError, match=r"model\.batch_norm is frozen, which needs model\.weights"):
         make(batch_norm="frozen")
 
 

@@ -20,6 +20,7 @@ FORMATS = (
     ".h5 (Keras, by layer), .weights.h5 (Keras, a run of ours), .keras, .npz, "
     ".pth or .safetensors (names of torchvision or timm)"
 )
+LAYOUTS = {"features.0.0.weight": torchvision, "conv_stem.weight": timm}  # by the tensor that tells each
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -93,19 +94,17 @@ def _require_run_of_same_topology(config: ModelConfig) -> None:
 def _torch_layers(state: Mapping[str, np.ndarray], backbone: keras.Model, config: ModelConfig) -> LayerWeights:
     """Weights of a state dict, torchvision's or timm's, under Keras' layer names. The network may be part of another,
     as in `enet.conv_stem.weight`."""
-    for layout, mark in ((torchvision, "features.0.0.weight"), (timm, "conv_stem.weight")):
-        whole = next((name for name in state if name == mark or name.endswith("." + mark)), None)
-        if whole:
-            break
-    else:
+    found = [(mark, name) for mark in LAYOUTS for name in state if f".{name}".endswith(f".{mark}")]
+    if not found:
         raise UserError(f"{config.weights} is no EfficientNet of torchvision or timm: it has no tensor "
-                        f"features.0.0.weight or conv_stem.weight")  # fmt: skip
-    if layout is torchvision:
+                        f"{' or '.join(LAYOUTS)}")  # fmt: skip
+    mark, name = found[0]
+    if LAYOUTS[mark] is torchvision:
         _require_torchvision(config)
-    outside = whole[: -len(mark)]
+    outside = name[: -len(mark)]
     own = {name[len(outside) :]: value for name, value in state.items() if name.startswith(outside)}
     names = [layer.name for layer in flat_layers(backbone) if layer.weights]
-    return {name: _torch_layer(name, layout.tensor_prefix(name, own), own, config.weights) for name in names}
+    return {name: _torch_layer(name, LAYOUTS[mark].tensor_prefix(name, own), own, config.weights) for name in names}
 
 
 def _torch_layer(name: str, prefix: str, state: Mapping[str, np.ndarray], path: str) -> list[np.ndarray]:
