@@ -55,7 +55,7 @@ def _number(check: str, train: pd.DataFrame, values: np.ndarray | None, why: str
     if values is None:
         return skipped(SECTION, check, why)
     if len(np.unique(values[~np.isnan(values).any(axis=1)], axis=0)) < 2:
-        return skipped(SECTION, check, "the same for all images")
+        return skipped(SECTION, check, "the same for all images, or not known")
     return _judge(check, train, lambda rows: _trees(values, train, rows), why)
 
 
