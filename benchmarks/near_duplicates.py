@@ -86,10 +86,10 @@ def main() -> None:
     patient = table.set_index("image_name")["patient_id"]
     between = [pair for pair in pairs if pair[1] in patient.index]
     apart = [pair for pair in between if patient[pair[0]] != patient[pair[1]]]
-    sources = [(a.split()[0], b.split()[0]) for a, b, _ in pairs]
-    wrong = sum(a != b and not {(a, b), (b, a)} & found for a, b in sources)
+    sources = {(a.split()[0], b.split()[0]) for a, b, _ in pairs}
+    wrong = sorted((a, b) for a, b in sources if patient[a] != patient[b] and not {(a, b), (b, a)} & found)
     print(f"{len(between)} pairs of originals, {len(apart)} of them of two patients: {apart}")
-    print(f"{wrong} copies like another image than their original")
+    print(f"copies found like an image of another patient, where the originals are not: {wrong}")
     print(json.dumps({
         "images": len(images), "planted": len(names), "found": shares, "pairs": len(between), "of_two_patients": apart,
         "wrong_copies": wrong,
