@@ -1,4 +1,4 @@
-"""Looks for leaks, contradictions and shortcuts in the data before anything is trained; exit code 2 on a leak.
+"""Looks for leaks, contradictions and shortcuts in the data; exit code 2 on a leak.
 
 Patients and duplicates over folds, train and test; near duplicates among the images (resized, compressed again, cut to
 a square, turned or mirrored); images of the test set in external sets; metadata that contradict themselves; what tells
