@@ -181,7 +181,7 @@ def test_shortcuts_are_exact_and_cross_fitted():
     # folds differ a little in both rates
     assert source.auc.value == pytest.approx(metrics.roc_auc(melanoma, table["source"] == "a"), abs=0.02)
     assert (source.auc.images, source.auc.clusters) == (1200, PATIENTS)
-    assert found["shortcuts, each alone: images of the patient"].note == "the same for all images"
+    assert found["shortcuts, each alone: images of the patient"].note == "the same for all images, or not known"
     table["width"], table["source"] = generator.integers(0, 9, len(table)), generator.choice(["a", "b"], len(table))
     assert verdicts(run(table), audit.WARNING) == {}
 
@@ -240,7 +240,9 @@ def test_command(tmp_path, run_command):
     more = (f"--duplicates={tmp_path / 'pairs.csv'}", f"--json={out}", "--overwrite")
     code, printed, errors = run_command("audit", *arguments, *more)
     assert (code, errors) == (2, []) and "1 LEAK" in printed
-    leaks = [found for found in json.loads(out.read_text())["findings"] if found["verdict"] == "LEAK"]
+    written = json.loads(out.read_text())
+    assert written["leaks"] == 1 and written["inputs"]["train_csv"] == str(tmp_path / "train.csv")
+    leaks = [found for found in written["findings"] if found["verdict"] == "LEAK"]
     assert [(leak["check"], leak["count"]) for leak in leaks] == [("pairs over folds", 1)]
 
 
@@ -260,6 +262,7 @@ def test_command(tmp_path, run_command):
         (["--embeddings={0}/one.npz"], "it holds a float64[3, 2]"),
         (["--embeddings={0}/nan.npz"], "the embedding of y holds a value that is not finite"),
         (["--embeddings={0}/twice.npz"], "names an image more than once"),
+        (["--embeddings={0}/others.npz"], "holds no image of the tables; it holds x, y"),
         (["--embeddings={0}/objects.npz"], "no .npz of plain arrays"),
         (["--imags={0}"], "did you mean '--images'"),
     ],
@@ -271,6 +274,7 @@ def test_bad_input_is_one_line(tmp_path, run_command, arguments, words):
     np.savez(tmp_path / "one.npz", a=np.ones((3, 2)))
     np.savez(tmp_path / "nan.npz", names=np.array(["x", "y"]), e=np.where(np.eye(2, 3, k=-1), np.nan, two))
     np.savez(tmp_path / "twice.npz", names=np.array(["x", "x"]), e=two)
+    np.savez(tmp_path / "others.npz", names=np.array(["x", "y"]), e=two)
     np.savez(tmp_path / "objects.npz", names=np.array(["x", "y"], object), e=two)
     before = sorted(tmp_path.iterdir())
     code, printed, errors = run_command("audit", train, *(text.format(tmp_path) for text in arguments))
@@ -279,9 +283,14 @@ def test_bad_input_is_one_line(tmp_path, run_command, arguments, words):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_reading_of_a_table_is_that_of_training(tmp_path):
-    """Patients that a table does not name are images of their own, so none straddles."""
+def test_what_a_table_does_not_tell_is_not_ok(tmp_path):
+    """A table that names no patients cannot show that none straddles."""
     table, fold = sound()
     table.drop(columns="patient_id").to_csv(tmp_path / "train.csv", index=False)
     read = tables.read_table(tmp_path / "train.csv", target=True)
-    assert verdicts(run(read, fold), audit.LEAK) == {}
+    read["sex"] = np.nan
+    found = run(read, fold, read.assign(image_name="t" + read["image_name"]))
+    assert verdicts(found, audit.LEAK) == {}
+    assert found["patients and names: patients in several folds"].note == "the table names no patients"
+    skipped = {"patients in several folds", "patients of both sexes"}
+    assert verdicts(found, audit.SKIPPED).keys() >= skipped

@@ -173,7 +173,7 @@ def test_command_over_shards_finds_each_planted_copy(tmp_path, run_command, flag
     assert (code, errors) == (2, [])
     leaks = {"folds": "pairs over folds", "test_csv": "between train and test", "external": "between test and external"}
     assert any(leaks[flag] in line and "LEAK" in line for line in printed.splitlines())
-    assert "image size" in printed and "the same for all images" in printed  # 6000x4000, which the records know
+    assert "image size" in printed and "the same for all images" in printed  # 6000x4000
     path = tmp_path / "all00-60.tfrec"
     path.write_bytes(path.read_bytes()[:-5])
     code, printed, errors = run_command("audit", *given, f"--data_dir={tmp_path}")

@@ -82,7 +82,7 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["trian"], "melanoma-tf: no command 'trian'; did you mean 'train'? valid: bench_input, blend, "),
+    (["trian"], "melanoma-tf: no command 'trian'; did you mean 'train'? valid: audit, bench_input, "),
     (["train"], "melanoma-tf train: missing --data_dir, --work_dir; melanoma-tf train --help tells the flags"),
     (["train", "--data_dir=x"], "melanoma-tf train: missing --work_dir; "),
     (["train", "--data_dir=", "--work_dir=y"], "melanoma-tf train: missing --data_dir; "),

@@ -10,6 +10,7 @@ from melanoma_tf.audit.pool import EXTERNAL, TEST, TRAIN, Tables, plain_names
 from melanoma_tf.fold_counts import UNUSED
 
 SECTION = "patients and names"
+NO_PATIENTS = "the table names no patients"
 
 
 def check_identity(tables: Tables) -> list[Finding]:
@@ -21,6 +22,8 @@ def _patients_over_folds(tables: Tables) -> Finding:
     check = "patients in several folds"
     if tables.fold is None:
         return skipped(SECTION, check, "needs --folds")
+    if not _knows_patients(tables.train):
+        return skipped(SECTION, check, NO_PATIENTS)
     used = tables.train.assign(fold=tables.fold)[np.asarray(tables.fold) != UNUSED]
     folds = used.groupby("patient_id", sort=False)["fold"].unique()
     found = [
@@ -35,10 +38,13 @@ def _train_and_test(tables: Tables) -> list[Finding]:
     checks = {"patients in train and test": "patient_id", "images in train and test": "image_name"}
     if tables.test is None:
         return [skipped(SECTION, check, "needs --test_csv") for check in checks]
-    return [
-        counted(SECTION, check, _shared(tables.train[column], tables.test[column]), LEAK)
-        for check, column in checks.items()
-    ]
+    findings = []
+    for check, column in checks.items():
+        if column == "patient_id" and not (_knows_patients(tables.train) and _knows_patients(tables.test)):
+            findings.append(skipped(SECTION, check, NO_PATIENTS))
+        else:
+            findings.append(counted(SECTION, check, _shared(tables.train[column], tables.test[column]), LEAK))
+    return findings
 
 
 def _external(tables: Tables) -> list[Finding]:
@@ -58,6 +64,11 @@ def _external(tables: Tables) -> list[Finding]:
         ]
         findings.append(counted(SECTION, check, found, LEAK, "external sets are trained on in every fold"))
     return findings
+
+
+def _knows_patients(table: pd.DataFrame) -> bool:
+    """Tables without patients are read with every image as its own."""
+    return bool((table["patient_id"] != table["image_name"]).any())
 
 
 def _shared(one: pd.Series, other: pd.Series) -> list[str]:

@@ -17,13 +17,18 @@ UNTOLD = ("", "nan", "unknown")  # a diagnosis that tells nothing about the targ
 def check_metadata(audited: Tables) -> list[Finding]:
     """Sex and age within a patient, in every table; diagnosis and benign_malignant against the target, in train."""
     parts = [(called, table) for _, called, table in audited.parts()]
-    sexes = [f"{patient} ({called})" for called, table in parts for patient in _of_both_sexes(table)]
-    ages = [f"{text} ({called})" for called, table in parts for text in _of_many_ages(table)]
-    return [
-        counted(SECTION, "patients of both sexes", sexes, WARNING),
-        counted(SECTION, f"patients whose ages differ by more than {MAX_YEARS} years", ages, WARNING),
-        *_against_target(audited.train),
-    ]
+    checks = {
+        "patients of both sexes": (schema.SEX, _of_both_sexes),
+        f"patients whose ages differ by more than {MAX_YEARS} years": (schema.AGE, _of_many_ages),
+    }
+    findings = []
+    for check, (column, look) in checks.items():
+        if any(table[column].notna().any() for _, table in parts):
+            found = [f"{text} ({called})" for called, table in parts for text in look(table)]
+            findings.append(counted(SECTION, check, found, WARNING))
+        else:
+            findings.append(skipped(SECTION, check, f"the tables have no {column}"))
+    return findings + _against_target(audited.train)
 
 
 def _of_both_sexes(table: pd.DataFrame) -> list[str]:

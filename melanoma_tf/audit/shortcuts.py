@@ -55,16 +55,20 @@ def _number(check: str, train: pd.DataFrame, values: np.ndarray | None, why: str
     if values is None:
         return skipped(SECTION, check, why)
     if len(np.unique(values[~np.isnan(values).any(axis=1)], axis=0)) < 2:
-        return skipped(SECTION, check, "the same for all images")
+        return skipped(SECTION, check, "the same for all images, or not known")
     return _judge(check, train, lambda rows: _trees(values, train, rows), why)
 
 
 def _judge(check: str, train: pd.DataFrame, fit: Fit | None, why: str) -> Finding:
+    import sklearn.ensemble  # noqa: F401  before the limit, which binds what is loaded
+    from threadpoolctl import threadpool_limits
+
     if fit is None:
         return skipped(SECTION, check, why)
     target, patients = train["target"].to_numpy(), train["patient_id"].to_numpy()
     try:
-        score = cross_fitted(fit, patient_folds(target, patients, FOLDS))
+        with threadpool_limits(1):  # threads that wait for each other make so small a fit slow on a busy machine
+            score = cross_fitted(fit, patient_folds(target, patients, FOLDS))
     except UserError as error:
         return skipped(SECTION, check, str(error))
     auc = auc_interval(target, score, patients)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melanoma_tf.audit.finding import OK, WARNING, Finding, skipped
+from melanoma_tf.audit.finding import EXAMPLES, OK, WARNING, Finding, skipped
 from melanoma_tf.audit.identity import check_identity
 from melanoma_tf.audit.metadata import check_metadata
 from melanoma_tf.audit.neighbours import Pair, embedding_neighbours, near_duplicates
@@ -16,7 +16,7 @@ from melanoma_tf.audit.pool import Tables, make_pool
 from melanoma_tf.audit.shortcuts import check_groups, check_shortcuts
 from melanoma_tf.audit.sketches import Seen
 
-KNOWN, FOUND, ALIKE, IMAGES = "known duplicates", "near duplicates", "embedding neighbours", "images"
+KNOWN, FOUND, ALIKE = "known duplicates", "near duplicates", "embedding neighbours"
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ def audit(
     if seen is None:
         findings.append(skipped(FOUND, "pairs", "needs --images or --data_dir"))
     else:
-        findings.append(_coverage(seen, tables))
+        findings.append(_coverage(FOUND, seen.names, tables, seen.unreadable))
         pairs = near_duplicates(seen.names, seen.sketches)
         findings += check_pairs(FOUND, pairs, pool, has_folds=has_folds)
     if embeddings is None:
         findings.append(skipped(ALIKE, "pairs", "needs --embeddings"))
     else:  # alike to a network is not the same lesion: never more than a warning
+        findings.append(_coverage(ALIKE, embeddings[0], tables))
         alike = embedding_neighbours(*embeddings)
         findings += check_pairs(ALIKE, alike, pool, has_folds=has_folds, separated=WARNING)
     findings += check_metadata(tables)
@@ -61,12 +62,13 @@ def audit(
     return Audited(findings, pairs)
 
 
-def _coverage(seen: Seen, tables: Tables) -> Finding:
+def _coverage(section: str, names: Sequence[str], tables: Tables, unreadable: Sequence[str] = ()) -> Finding:
     """Whether all images were looked at; one that was not may be anybody's duplicate."""
-    there = set(seen.names)
+    there = set(names)
     missing = [name for _, _, table in tables.parts() for name in table["image_name"] if name not in there]
     counts = [f"{table['image_name'].isin(there).sum():,} of {len(table):,} {called}"
               for _, called, table in tables.parts()]  # fmt: skip
-    note = ", ".join(counts) + (f"; {len(seen.unreadable):,} unreadable" if seen.unreadable else "")
-    shown = (*seen.unreadable, *(name for name in missing if name not in seen.unreadable))
-    return Finding(FOUND, "images not looked at", WARNING if missing else OK, len(missing), shown[:20], note)
+    note = ", ".join(counts) + (f"; {len(unreadable):,} unreadable" if unreadable else "")
+    shown = (*unreadable, *(name for name in missing if name not in unreadable))
+    verdict = WARNING if missing else OK
+    return Finding(section, "images not looked at", verdict, len(missing), shown[:EXAMPLES], note)

@@ -1,4 +1,4 @@
-"""Looks for leaks, contradictions and shortcuts in the data before anything is trained; exit code 2 on a leak.
+"""Looks for leaks, contradictions and shortcuts in the data; exit code 2 on a leak.
 
 Patients and duplicates over folds, train and test; near duplicates among the images (resized, compressed again, cut to
 a square, turned or mirrored); images of the test set in external sets; metadata that contradict themselves; what tells
@@ -18,9 +18,14 @@ from melanoma_tf.command_line import CommandFlags, boolean_flag, list_flag, text
 from melanoma_tf.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from melanoma_tf.audit import Audited
     from melanoma_tf.audit.pool import Tables
     from melanoma_tf.audit.sketches import Named, Seen
+
+
+INPUTS = ("train_csv", "test_csv", "folds", "duplicates", "external", "images", "data_dir", "embeddings")
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -39,7 +44,7 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 def main(flag_values: CommandFlags) -> int:
     from melanoma_tf import audit, fold_counts
-    from melanoma_tf.audit import neighbours, printing
+    from melanoma_tf.audit import printing
 
     written = [path for path in (flag_values.json, flag_values.pairs) if path]
     for path in written:
@@ -50,7 +55,7 @@ def main(flag_values: CommandFlags) -> int:
     known = None
     if flag_values.duplicates:
         known = [pair for path in flag_values.duplicates for pair in folds.read_duplicates(path)]
-    embeddings = neighbours.read_embeddings(flag_values.embeddings) if flag_values.embeddings else None
+    embeddings = _read_embeddings(flag_values.embeddings, given) if flag_values.embeddings else None
     audited = audit.audit(given, known, _look(flag_values, given), embeddings)
     _write(flag_values, audited)
     counts = fold_counts.count_columns(given.train).sum()
@@ -59,8 +64,13 @@ def main(flag_values: CommandFlags) -> int:
     print(printing.describe(audited.findings, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     for path in written:
         print(f"wrote {path}")
-    leaks = any(finding.verdict == audit.LEAK for finding in audited.findings)
-    return errors.EXIT_USER if leaks else errors.EXIT_DONE
+    return errors.EXIT_USER if _leaks(audited) else errors.EXIT_DONE
+
+
+def _leaks(audited: Audited) -> int:
+    from melanoma_tf.audit import LEAK
+
+    return sum(finding.verdict == LEAK for finding in audited.findings)
 
 
 def _read_tables(flag_values: CommandFlags) -> Tables:
@@ -73,12 +83,28 @@ def _read_tables(flag_values: CommandFlags) -> Tables:
     return Tables(train, fold, test, external)
 
 
+def _read_embeddings(path: str, given: Tables) -> tuple[list[str], np.ndarray]:
+    """Those of images of the tables. Raises UserError where there is none."""
+    from melanoma_tf.audit import neighbours
+
+    names, embeddings = neighbours.read_embeddings(path)
+    wanted = _image_names(given)
+    rows = [row for row, name in enumerate(names) if name in wanted]
+    if not rows:
+        raise UserError(f"{path} holds no image of the tables; it holds {', '.join(names[:3]) or 'nothing'}")
+    return [names[row] for row in rows], embeddings[rows]
+
+
+def _image_names(given: Tables) -> set[str]:
+    return {name for _, _, table in given.parts() for name in table["image_name"]}
+
+
 def _look(flag_values: CommandFlags, given: Tables) -> Seen | None:
     from melanoma_tf.audit import sketches
 
     if flag_values.images and flag_values.data_dir:
         raise UserError("--images and --data_dir are two ways to the same images; give one of them")
-    wanted = {name for _, _, table in given.parts() for name in table["image_name"]}
+    wanted = _image_names(given)
     if flag_values.images:
         return sketches.look(sketches.folder_images(flag_values.images, wanted), len(wanted))
     if flag_values.data_dir:
@@ -112,7 +138,9 @@ def _write(flag_values: CommandFlags, audited: Audited) -> None:
 
     if flag_values.json:
         files.make_folder(Path(flag_values.json).parent)
-        files.write_json(flag_values.json, {"findings": [finding.as_json() for finding in audited.findings]})
+        inputs = {name: flag_values[name].value for name in INPUTS if flag_values[name].value}
+        findings = [finding.as_json() for finding in audited.findings]
+        files.write_json(flag_values.json, {"inputs": inputs, "leaks": _leaks(audited), "findings": findings})
     if flag_values.pairs:
         files.make_folder(Path(flag_values.pairs).parent)
         table = pd.DataFrame(audited.pairs, columns=["image_name_1", "image_name_2", "correlation"])
