@@ -93,6 +93,13 @@ def test_the_right_method_is_about_the_best_one(method):
         assert found.gain["none"].value == found.gain["none"].low == 0
 
 
+def test_a_named_method_is_taken_even_where_another_is_better():
+    target, probability, patient = cohort(3, 300, DISTORTIONS["platt"])
+    found = calibration.calibrate(target, probability, patient, replicates=2, taken="none")
+    assert found.calibration.method == "none" != min(found.log_loss, key=found.log_loss.get)
+    np.testing.assert_array_equal(found.probability, probability)
+
+
 def test_labels_of_a_patient_do_not_reach_his_probabilities():
     target, probability, patient = cohort(4, 300, DISTORTIONS["platt"])
     before = calibration.calibrate(target, probability, patient, methods=["beta"], replicates=2)
