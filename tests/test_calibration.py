@@ -164,6 +164,8 @@ def test_threshold_golden():
     target, probability = [1, 1, 1, 1, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     wanted = (0.2, 0.6, 0.61, 0.8, 1)
     assert [calibration.threshold_at(target, probability, one) for one in wanted] == [0.9, 0.7, 0.6, 0.6, 0.5]
+    assert 0.07 * 100 > 7  # in floating point; 7 of 100 melanoma are enough all the same
+    assert calibration.threshold_at([1] * 100, np.arange(100, 0, -1) / 100, 0.07) == 94 / 100
 
 
 def test_operating_points_on_held_out_patients():

@@ -116,6 +116,12 @@ def test_golden():
     assert (table["brier"].images, table["brier"].positives, table["brier"].clusters) == (11, 2, 11)
 
 
+def test_one_alarm_of_ten_leaves_90_percent_specificity():
+    assert (1 - 0.9) * 10 < 1  # in floating point
+    table = evaluation.metrics_table([1] + [0] * 10, [0.8, 0.9, *[0.1] * 9], replicates=5)
+    assert table["sensitivity_at_90_specificity"].value == 1
+
+
 def test_guessing_has_the_partial_auc_of_guessing():
     assert evaluation.metrics_table([0, 1] * 5, [0.3] * 10, replicates=5)["partial_auc"].value == pytest.approx(0.02)
 
