@@ -93,6 +93,13 @@ def test_the_right_method_is_about_the_best_one(method):
         assert found.gain["none"].value == found.gain["none"].low == 0
 
 
+def test_a_named_method_is_taken_even_where_another_is_better():
+    target, probability, patient = cohort(3, 300, DISTORTIONS["platt"])
+    found = calibration.calibrate(target, probability, patient, replicates=2, taken="none")
+    assert found.calibration.method == "none" != min(found.log_loss, key=found.log_loss.get)
+    np.testing.assert_array_equal(found.probability, probability)
+
+
 def test_labels_of_a_patient_do_not_reach_his_probabilities():
     target, probability, patient = cohort(4, 300, DISTORTIONS["platt"])
     before = calibration.calibrate(target, probability, patient, methods=["beta"], replicates=2)
@@ -157,6 +164,8 @@ def test_threshold_golden():
     target, probability = [1, 1, 1, 1, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     wanted = (0.2, 0.6, 0.61, 0.8, 1)
     assert [calibration.threshold_at(target, probability, one) for one in wanted] == [0.9, 0.7, 0.6, 0.6, 0.5]
+    assert 0.07 * 100 > 7  # in floating point; 7 of 100 melanoma are enough all the same
+    assert calibration.threshold_at([1] * 100, np.arange(100, 0, -1) / 100, 0.07) == 94 / 100
 
 
 def test_operating_points_on_held_out_patients():

@@ -10,7 +10,8 @@ from sklearn.calibration import calibration_curve
 
 from melanoma_tf import evaluation
 from melanoma_tf.errors import UserError
-from melanoma_tf.evaluation import METRICS, Sample, Weighted, resampling
+from melanoma_tf.evaluation import METRICS, Sample, Weighted, comparison, resampling
+from melanoma_tf.evaluation.comparison import holm
 from melanoma_tf.evaluation.probabilistic import equal_count_bins
 from melanoma_tf.metrics import auc_interval
 from melanoma_tf.paired import auc_difference
@@ -113,6 +114,12 @@ def test_golden():
     assert table["specificity_at_80_sensitivity"].value == pytest.approx(8 / 9)
     assert table["observed_to_expected"].value == pytest.approx(2 / (66 / 12))
     assert (table["brier"].images, table["brier"].positives, table["brier"].clusters) == (11, 2, 11)
+
+
+def test_one_alarm_of_ten_leaves_90_percent_specificity():
+    assert (1 - 0.9) * 10 < 1  # in floating point
+    table = evaluation.metrics_table([1] + [0] * 10, [0.8, 0.9, *[0.1] * 9], replicates=5)
+    assert table["sensitivity_at_90_specificity"].value == 1
 
 
 def test_guessing_has_the_partial_auc_of_guessing():
@@ -245,6 +252,54 @@ def test_subgroups_divide_the_images():
     assert found["source", "a"] == [True, False, True, False]
     for what in ("sex", "age", "site", "source"):
         assert np.sum([mask for (one, _), mask in found.items() if one == what], axis=0).tolist() == [1] * 4
+
+
+def test_holm_golden():
+    # Sorted .01, .03, .04 times 3, 2, 1, never below the one before.
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]).tolist() == [1, 1]
+    assert holm([]).tolist() == []
+
+
+def clinic(seed, lift):
+    """(target, a, b, rows): b sees melanoma of the head better by `lift`, elsewhere both see alike but for noise."""
+    target, a, patient = cohort(seed, patients=500)
+    random = np.random.default_rng(seed + 1000)
+    head = random.random(len(target)) < 0.4
+    logit = np.log(a / (1 - a))
+    seen_a, seen_b = (logit + 0.5 * random.normal(size=len(a)) for _ in range(2))
+    rows = pd.DataFrame({
+        "patient_id": patient, "sex": random.choice(["male", "female"], len(a)), "age_approx": 50.0,
+        "anatom_site_general_challenge": np.where(head, "head/neck", "torso"),
+    })  # fmt: skip
+    expit = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    return target, expit(seen_a), expit(seen_b + lift * target * head), rows
+
+
+def test_a_planted_difference_is_found_where_it_is():
+    target, a, b, rows = clinic(0, lift=2.0)
+    found = comparison.compare_models(target, a, b, rows, replicates=100)
+    marked = {group.name for group in found.subgroups if group.marked and group.difference.value > 0}
+    assert "head/neck" in marked
+    assert "torso" not in {group.name for group in found.subgroups if group.marked}
+    for (of, up), apart in found.apart.items():
+        rise = found.rank_b - found.rank_a
+        best = (rise if up else -rise)[target == of].max()
+        assert len(apart) == 5
+        assert (rise if up else -rise)[apart[0]] == best
+        assert (target[apart] == of).all()
+    decided = found.disagreement
+    flagged_a = a > np.sort(a[target == 0])[int(np.ceil(0.9 * (target == 0).sum())) - 1]
+    assert decided.both[0] + decided.only_a[0] == flagged_a[target == 1].sum()
+    assert flagged_a[target == 1].mean() == pytest.approx(found.a["sensitivity_at_90_specificity"].value)
+
+
+def test_groups_of_equal_models_are_marked_as_seldom_as_promised():
+    marked = []
+    for seed in range(40):
+        target, a, b, rows = clinic(seed, lift=0.0)
+        marked.append(any(one.marked for one in comparison.subgroup_differences(target, a, b, rows)))
+    assert np.mean(marked) <= 0.15  # 5 % of the comparisons, and three standard errors
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_importing_the_package_is_light():
 def test_from_predictions_on_nothing_imports_tensorflow():
     code = (
         "import sys, melanoma_tf.ensemble, melanoma_tf.submission, melanoma_tf.report, melanoma_tf.folds;"
-        "import melanoma_tf.audit, melanoma_tf.metrics;"
+        "import melanoma_tf.audit, melanoma_tf.evaluation, melanoma_tf.calibration.study, melanoma_tf.metrics;"
         "import melanoma_tf.predictions, melanoma_tf.data.shards, melanoma_tf.data.image_set;"
         "assert 'tensorflow' not in sys.modules"
     )

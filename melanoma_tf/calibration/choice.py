@@ -35,12 +35,13 @@ class Calibrated:
 
 def calibrate(
     target: np.ndarray, probability: np.ndarray, patients: np.ndarray, methods: Sequence[str] = tuple(CALIBRATORS),
-    folds: int = 5, seed: int = 2020, replicates: int = 2000,
+    folds: int = 5, seed: int = 2020, replicates: int = 2000, taken: str | None = None,
 ) -> Calibrated:  # fmt: skip
     """Fits each method, cross-fitted by patient, and takes the one with the lowest log loss; `none` is a candidate.
 
     Args: target int[N] of 0 and 1. probability float[N] in [0, 1], out-of-fold. patients [N] labels. methods: of
       `CALIBRATORS`; the first of equals is taken. folds, seed: of `patient_folds`. replicates: of the limits of gain.
+      taken: one of the methods, whatever the others' log loss.
 
     The log loss that decided is lower than on new images by the choice among so few maps of so few parameters: little.
     Raises: UserError for one class only, and for fewer patients with a melanoma than folds.
@@ -50,7 +51,7 @@ def calibrate(
     judged = {method: _cross_fit(method, sample, fold) for method in methods}
     losses = {method: image_log_loss(sample.target, judged[method]) for method in methods}
     mean = {method: float(loss.mean()) for method, loss in losses.items()}
-    chosen = min(methods, key=mean.__getitem__)
+    chosen = taken or min(methods, key=mean.__getitem__)
     before = image_log_loss(sample.target, sample.probability)
     gains = _mean_intervals(sample, np.stack([losses[method] - before for method in methods]), replicates)
     fitted = fit_calibration(chosen, sample.target, sample.probability)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from melanoma_tf.calibration.choice import Calibrated, calibrate
+from melanoma_tf.calibration.choice import NONE, Calibrated, calibrate
 from melanoma_tf.calibration.conformal import conformal_sets
 from melanoma_tf.calibration.curves import decision_curve
 from melanoma_tf.calibration.maps import CALIBRATORS
@@ -37,18 +37,20 @@ class Study:
 
 
 def study_calibration(
-    target: np.ndarray, probability: np.ndarray, patients: np.ndarray, methods: Sequence[str] = METHODS,
+    target: np.ndarray, probability: np.ndarray, patients: np.ndarray, method: str | None = None,
     sensitivities: Sequence[float] = SENSITIVITIES, error: float = 0.1, stated: float | None = None,
     folds: int = 5, seed: int = 2020,
 ) -> Study:  # fmt: skip
-    """Arguments as of `calibrate`; sensitivities: wanted ones; error: of conformal sets; stated: a prevalence.
+    """Arguments as of `calibrate`; method: of `CALIBRATORS`, None chooses; sensitivities: wanted ones; error: of
+    conformal sets; stated: a prevalence.
 
     Thresholds and conformal limits are of the map of all images, the one that new images get, at the stated prevalence;
     "before" and "after" compare the input with the cross-fitted probabilities.
     Raises: UserError as its parts.
     """
     target = np.asarray(target).astype(int)
-    calibrated = calibrate(target, probability, patients, methods, folds, seed)
+    methods = METHODS if method in (None, NONE) else (NONE, method)
+    calibrated = calibrate(target, probability, patients, methods, folds, seed, taken=method)
     study = Study(calibrated, float(target.mean()), {})
     judged = study.judge(probability, stated)
     shown = {name: METRICS[name] for name in SHOWN}

@@ -86,16 +86,15 @@ def _fit(flag_values: CommandFlags, out: Path, stated: float | None) -> None:
 
     if not flag_values.table:
         raise UserError("missing --table, which tells truth and patients; only --apply does without")
-    methods = {AUTO: METHODS} | {name: ("none", name) for name in METHODS[1:]} | {"none": ("none",)}
-    if flag_values.method not in methods:
-        raise UserError(f"no calibration {flag_values.method!r}; {nearest(flag_values.method, methods)}")
+    if flag_values.method not in (AUTO, *METHODS):
+        raise UserError(f"no calibration {flag_values.method!r}; {nearest(flag_values.method, (AUTO, *METHODS))}")
     wanted = [_share("--sensitivities", text) for text in flag_values.sensitivities or ()] or SENSITIVITIES
     error = _share("--error", flag_values.error)
     images = read_known_images(flag_values.predictions, flag_values.table)
     test = read_prediction_file(flag_values.test) if flag_values.test else None
     study = study_calibration(
         images.target, images.probability, images.patients,
-        methods[flag_values.method], wanted, error, stated, flag_values.folds,
+        None if flag_values.method == AUTO else flag_values.method, wanted, error, stated, flag_values.folds,
     )  # fmt: skip
     written = {"oof.csv": dataclasses.replace(images.predictions, probability=study.calibrated.probability)}
     if test is not None:

@@ -12,8 +12,8 @@ import json
 from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
 from melanoma_tf.commands.known_images import KnownImages, hashes, read_known_images
 from melanoma_tf.errors import UserError
-from melanoma_tf.evaluation import METRICS
-from melanoma_tf.evaluation.comparison import COMPARED, FEWEST_MELANOMA, Comparison, SubgroupDifference, compare_models
+from melanoma_tf.evaluation import DIFFERENCES, METRICS
+from melanoma_tf.evaluation.comparison import FEWEST_MELANOMA, Comparison, SubgroupDifference, compare_models
 from melanoma_tf.metrics import Interval
 
 MOVED = {
@@ -36,12 +36,12 @@ def define_flags(flag_values: CommandFlags) -> None:
 def main(flag_values: CommandFlags) -> None:
     a, b = (read_known_images(path, flag_values.table) for path in (flag_values.a, flag_values.b))
     aligned = b.predictions.aligned(a.predictions.image_name, flag_values.b)
+    if (a.probability == aligned.probability).all():
+        raise UserError(f"{flag_values.a} and {flag_values.b} hold the same predictions; there is nothing to compare")
     found = compare_models(
         a.target, a.probability, aligned.probability, a.rows, flag_values.images, flag_values.replicates
     )
     notes = [f"{name}: {note}" for name, one in (("A", a), ("B", b)) for note in one.notes]
-    if (a.probability == aligned.probability).all():
-        raise UserError(f"{flag_values.a} and {flag_values.b} hold the same predictions; there is nothing to compare")
     if flag_values.json:
         given = hashes({name: flag_values[name].value for name in ("a", "b", "table")})
         print(json.dumps({"inputs": given, **record(found, a, aligned.probability), "notes": notes}, indent=2))
@@ -78,7 +78,7 @@ def verdict(found: Comparison) -> list[str]:
 
 
 def _metric_lines(found: Comparison) -> list[str]:
-    width = max(len(METRICS[name].label) for name in COMPARED)
+    width = max(len(METRICS[name].label) for name in DIFFERENCES)
     lines = [f"{'':<{width}}  A       B       B less A [95 %]             better"]
     rows: list[tuple[str, str, Interval]] = [("roc_auc", "ROC AUC, by DeLong", found.auc)]
     rows += [(name, "by bootstrap" if name == "roc_auc" else METRICS[name].label, one)

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from melanoma_tf.evaluation.differences import metric_differences
+from melanoma_tf.evaluation.differences import DIFFERENCES, metric_differences
 from melanoma_tf.evaluation.resampling import REPLICATES
-from melanoma_tf.evaluation.sample import Sample
 from melanoma_tf.evaluation.subgroups import subgroups
 from melanoma_tf.evaluation.table import METRICS, metrics_table
 from melanoma_tf.metrics import Interval
@@ -20,7 +19,6 @@ from melanoma_tf.paired import Difference, auc_difference
 FEWEST_MELANOMA = 10  # in a subgroup; below, an interval says nothing
 LEVEL = 0.05
 SPECIFICITY = 0.90  # at which the two models' decisions are set against each other
-COMPARED = ("roc_auc", "partial_auc", "average_precision", "sensitivity_at_90_specificity", "log_loss", "brier")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Comparison:
     """What `compare_models` found.
 
     Attributes: a, b: metrics of each model. auc: the difference by clustered DeLong. differences: of every metric of
-      `COMPARED`, by the paired bootstrap. apart: rows of the images whose ranks differ most, the furthest first, by
+      `DIFFERENCES`, by the paired bootstrap. apart: rows of the images whose ranks differ most, the furthest first, by
       (target, whether B ranks it higher). rank_a, rank_b float64[N]: share of the images ranked below each image.
     """
 
@@ -84,14 +82,14 @@ def compare_models(
     Raises: UserError as `Sample`.
     """
     target, patients = np.asarray(target).astype(int), rows["patient_id"].to_numpy(str)
-    Sample(target, probability_a, patients, "model A"), Sample(target, probability_b, patients, "model B")
-    chosen = {name: METRICS[name] for name in COMPARED}
-    a, b = (metrics_table(target, one, patients, chosen, replicates, seed) for one in (probability_a, probability_b))
+    chosen = {name: METRICS[name] for name in DIFFERENCES}
+    a, b = (metrics_table(target, one, patients, chosen, replicates, seed, what=what)
+            for one, what in ((probability_a, "model A"), (probability_b, "model B")))  # fmt: skip
     ranks = [(rankdata(one) - 0.5) / len(target) for one in (probability_a, probability_b)]
     return Comparison(
         a, b,
         auc_difference(target, probability_a, probability_b, patients),
-        metric_differences(target, probability_a, probability_b, patients, COMPARED, replicates, seed),
+        metric_differences(target, probability_a, probability_b, patients, DIFFERENCES, replicates, seed),
         subgroup_differences(target, probability_a, probability_b, rows),
         disagreement(target, probability_a, probability_b),
         {(of, up): _furthest(target == of, ranks[1] - ranks[0] if up else ranks[0] - ranks[1], images)
