@@ -21,6 +21,13 @@ from melanoma_tf.command_line import (
 from melanoma_tf.errors import UserError
 
 MIN_STEPS, MAX_STEPS = 10, 100_000
+INK, MUTED, RULE, LINE, SUGGESTED = "#1d2733", "#66717e", "#d9dee4", "#1f6f78", "#b4472b"  # as on the report's page
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "lines.linewidth": 1.8, "axes.labelsize": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": RULE, "axes.labelcolor": MUTED,
+    "axes.grid": True, "grid.color": "#eceff2", "grid.linewidth": 0.8, "axes.axisbelow": True, "xtick.color": MUTED,
+    "ytick.color": MUTED, "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 8.5,
+}  # fmt: skip
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -96,16 +103,14 @@ def draw(found: Any, title: str) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from melanoma_tf.report.figures import MELANOMA, MUTED, SERIES, STYLE
-
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.0), layout="constrained", dpi=120)
         axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
         axes.plot(found.rates, found.losses, color=MUTED, alpha=0.4, linewidth=1, label="each step")
-        axes.plot(found.rates, found.smoothed, color=SERIES[0], label="smoothed")
+        axes.plot(found.rates, found.smoothed, color=LINE, label="smoothed")
         axes.axvline(found.lowest, color=MUTED, linestyle=":", linewidth=1, label=f"lowest, {found.lowest:.1e}")
         try:
-            axes.axvline(found.suggestion, color=MELANOMA, linewidth=1.2, label=f"suggested, {found.suggestion:.1e}")
+            axes.axvline(found.suggestion, color=SUGGESTED, linewidth=1.2, label=f"suggested, {found.suggestion:.1e}")
         except UserError:
             pass  # the command says it in words
         bottom, first = min(found.smoothed), found.smoothed[0]
