@@ -16,6 +16,7 @@ import tensorflow as tf
 from melanoma_tf.data.image_set import load_image_set
 from melanoma_tf.data.pipeline import eval_dataset
 from melanoma_tf.keras_compat import keras
+from melanoma_tf.losses import melanoma_logit
 from melanoma_tf.predict import load_config, load_fold_model
 from melanoma_tf.report import HeatMap
 
@@ -34,24 +35,21 @@ def with_feature_map(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def grad_cam(model: tf.keras.Model, images: tf.Tensor, meta: tf.Tensor) -> np.ndarray:
-    """How much each place of the last feature map raised the logit, float32[B,h,w] in [0, 1], each image's greatest 1.
+    """How much each place of the last feature map raised the log odds of melanoma, float32[B,h,w] in [0, 1].
+
+    The greatest of each image is 1; an image of which no place raised them is 0 everywhere.
 
     Args: model: of `with_feature_map`. images: float32[B,S,S,3] in [0, 1]. meta: float32[B, METADATA_WIDTH].
-    An image of which no place raised the logit is 0 everywhere.
     """
     with tf.GradientTape() as tape:
+        tape.watch(images)  # a frozen backbone has nothing else that is watched
         features, outputs = model({"image": images, "meta": meta}, training=False)
-        score = _melanoma_log_odds(outputs)
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs  # auxiliary heads are left out
+        score = melanoma_logit(tf.cast(logits, tf.float32))
     weight = tf.reduce_mean(tf.cast(tape.gradient(score, features), tf.float32), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weight * tf.cast(features, tf.float32), axis=-1))
     greatest = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
     return tf.math.divide_no_nan(heat, greatest).numpy()
-
-
-def _melanoma_log_odds(outputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
-    """float32[B] of logits [B,C]: the only one, or melanoma, which comes first, against all other classes."""
-    logits = tf.cast(outputs["logits"] if isinstance(outputs, dict) else outputs, tf.float32)
-    return logits[:, 0] - (tf.reduce_logsumexp(logits[:, 1:], axis=1) if logits.shape[-1] > 1 else 0.0)
 
 
 def grad_cam_of_run(run: str | Path, fold_of: Mapping[str, int], data_dir: str, table: str) -> dict[str, HeatMap]:

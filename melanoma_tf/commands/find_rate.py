@@ -21,11 +21,13 @@ from melanoma_tf.command_line import (
 from melanoma_tf.errors import UserError
 
 MIN_STEPS, MAX_STEPS = 10, 100_000
-MELANOMA, MUTED, SERIES = "#b4472b", "#66717e", ("#1f6f78", "#b8862b")
+INK, MUTED, RULE = "#1d2733", "#66717e", "#d9dee4"  # as on the report's page
+LINE, FALL, SUGGESTED = "#1f6f78", "#b8862b", "#b4472b"
 STYLE: dict[Any, Any] = {
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#d9dee4", "axes.labelcolor": MUTED,
-    "axes.grid": True, "grid.color": "#eceff2", "axes.axisbelow": True, "xtick.color": MUTED, "ytick.color": MUTED,
-    "font.size": 9.5, "legend.frameon": False,
+    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "lines.linewidth": 1.8, "axes.labelsize": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": RULE, "axes.labelcolor": MUTED,
+    "axes.grid": True, "grid.color": "#eceff2", "grid.linewidth": 0.8, "axes.axisbelow": True, "xtick.color": MUTED,
+    "ytick.color": MUTED, "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 8.5,
 }  # fmt: skip
 
 
@@ -107,11 +109,11 @@ def draw(found: Any, title: str) -> bytes:
         figure = Figure(figsize=(7.0, 4.0), layout="constrained", dpi=120)
         axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
         axes.plot(found.rates, found.losses, color=MUTED, alpha=0.4, linewidth=1, label="each step")
-        axes.plot(found.rates, found.smoothed, color=SERIES[0], label="smoothed")
+        axes.plot(found.rates, found.smoothed, color=LINE, label="smoothed")
         start, end = (found.rates[place] for place in found.valley)
-        axes.axvspan(start, end, color=SERIES[1], alpha=0.15, linewidth=0, label=f"falls, {start:.1e} to {end:.1e}")
+        axes.axvspan(start, end, color=FALL, alpha=0.15, linewidth=0, label=f"falls, {start:.1e} to {end:.1e}")
         try:
-            axes.axvline(found.suggestion, color=MELANOMA, linewidth=1.2, label=f"suggested, {found.suggestion:.1e}")
+            axes.axvline(found.suggestion, color=SUGGESTED, linewidth=1.2, label=f"suggested, {found.suggestion:.1e}")
         except UserError:
             pass  # the command says it in words
         bottom, first = min(found.smoothed), found.smoothed[0]
