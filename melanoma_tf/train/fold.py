@@ -78,10 +78,11 @@ class FoldRun:
                 self.model = build_model(config.model, config.data.image_size)
             self.optimizer = with_loss_scale(build_optimizer(config.train), config.train.precision)
             self.optimizer.build(self.model.trainable_variables)
-            self.checkpoint = Checkpoint(
-                fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
-                best=fold.folder / BEST, say=self._say, workers=self.workers,
-            )  # fmt: skip
+        # Outside of the scope: the position is a number of this process, not one of every device.
+        self.checkpoint = Checkpoint(
+            fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
+            best=fold.folder / BEST, say=self._say, workers=self.workers,
+        )  # fmt: skip
         self.train_step = build_train_step(strategy, self.model, self.optimizer, config)
         self.train_steps = build_steps(self.train_step)
         self.valid_step = build_predict_step(strategy, self.model, None)
