@@ -177,7 +177,7 @@ def test_a_dry_run_tells_what_it_would_take_and_writes_nothing(competition_origi
     assert code == 0 and err == [] and not (tmp_path / "run").exists()
     told = dict(line.split(maxsplit=1) for line in out.splitlines() if line[:1].islower())
     assert told["parameters"].split()[0].replace(",", "").isdigit()
-    assert told["steps"].startswith("3 an epoch") and "2 epochs" in told["steps"] and "1 folds" in told["steps"]
+    assert told["steps"] == "3 an epoch of 24 images, epochs: 2, folds: 1, in all: 6"
     assert "MB" in told["memory"] and "an image" in told["memory"]
 
 

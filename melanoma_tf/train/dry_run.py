@@ -30,8 +30,8 @@ def describe(run: FoldRun, folds: int) -> str:
         "memory": f"{memory.shown(found.image)} an image, {memory.shown(found.batch(own))} for {own} at once on each "
                   f"of {replicas} devices, of it {memory.shown(found.weights)} weights and gradients, "
                   f"{memory.shown(found.slots)} {config.optimizer}'s; a sum over layers, without working space",
-        "steps": f"{steps:,} an epoch of {steps * config.batch_size:,} images, {config.epochs} epochs, {folds} folds: "
-                 f"{steps * total:,}",
+        "steps": f"{steps:,} an epoch of {steps * config.batch_size:,} images, epochs: {config.epochs}, "
+                 f"folds: {folds}, in all: {steps * total:,}",
         "time": f"{seconds:.3g} s a step of {config.batch_size} images, the fastest of {TIMED_STEPS}; "
                 f"{duration(seconds * steps * total)} for all steps, without reading and validation",
     }  # fmt: skip

@@ -60,11 +60,12 @@ class FoldRun:
         keras.utils.set_random_seed(self.run_seed)
         with strategy.scope():
             self.trainee = build_trainee(config)
-            self.model, self.optimizer, followers = self.trainee
-            self.checkpoint = Checkpoint(
-                fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
-                best=fold.folder / BEST, say=self._say, workers=self.workers, **followers,
-            )  # fmt: skip
+        self.model, self.optimizer, followers = self.trainee
+        # Outside of the scope: the position is a number of this process, not one of every device.
+        self.checkpoint = Checkpoint(
+            fold.folder / "checkpoint", self.model, self.optimizer, identity_of(config, fold.name, self.model),
+            best=fold.folder / BEST, say=self._say, workers=self.workers, **followers,
+        )  # fmt: skip
         self.judged = self.trainee.judged
         self.train_step = build_train_step(strategy, self.model, self.optimizer, config, followers.values())
         self.train_steps = build_steps(self.train_step)

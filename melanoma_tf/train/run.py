@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +95,20 @@ def train(
             _open_work_dir(folder, config, identity, overwrite)
         stack.enter_context(stop)
         plan = [dataclasses.replace(one, folder=folder / one.folder.name) for one in plan]
-        for one in plan:
-            if not workers.share((one.folder / "finished.json").exists()):
-                keras.backend.clear_session()  # names of layers, and so seeds, do not depend on the folds before
-                run = FoldRun(config, one, images, strategy, callbacks, stop, workers)
-                run.run()
-                run.finish(test)
+        _train_folds(plan, test, workers, lambda one: FoldRun(config, one, images, strategy, callbacks, stop, workers))
         if workers.chief:
             _combine(folder, plan, images, test)
     return Path(work_dir)
+
+
+def _train_folds(plan: list[Fold], test: ImageSet | None, workers: Workers, build: Callable[[Fold], FoldRun]) -> None:
+    """Those that the chief has not finished yet."""
+    for one in plan:
+        if not workers.share((one.folder / "finished.json").exists()):
+            keras.backend.clear_session()  # names of layers, and so seeds, do not depend on the folds before
+            run = build(one)
+            run.run()
+            run.finish(test)
 
 
 def _alone(work_dir: Path) -> contextlib.AbstractContextManager[None]:
