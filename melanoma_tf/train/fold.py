@@ -209,6 +209,7 @@ class FoldRun:
 
     def _finish_epoch(self, epoch: int) -> None:
         """Validates, records, saves: history and weights first, the checkpoint that counts them last."""
+        self._join_statistics()
         images, seconds = self.steps_per_epoch * self.config.train.batch_size, float(self.checkpoint.seconds)
         row = {
             "epoch": epoch + 1,
@@ -233,6 +234,15 @@ class FoldRun:
                                 (self.checkpoint.loss_sum, 0.0), (self.checkpoint.seconds, 0.0)):  # fmt: skip
             variable.assign(value)
         self._save()
+
+    def _join_statistics(self) -> None:
+        """Gives every replica the mean of BatchNormalization's moving averages, which each keeps of its own part: else a
+        prediction would depend on the replica that makes it, and on whether a checkpoint, which holds the mean, was read.
+        """
+        if self.strategy.num_replicas_in_sync > 1:
+            with self.strategy.scope():
+                for variable in self.model.non_trainable_variables:
+                    variable.assign(tf.convert_to_tensor(variable))
 
     def _validate(self) -> dict[str, float]:
         if not len(self.fold.valid_rows):
