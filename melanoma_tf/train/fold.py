@@ -236,8 +236,8 @@ class FoldRun:
         self._save()
 
     def _join_statistics(self) -> None:
-        """Gives every replica the mean of BatchNormalization's moving averages, which each keeps of its own part: else a
-        prediction would depend on the replica that makes it, and on whether a checkpoint, which holds the mean, was read.
+        """Gives every replica the mean of BatchNormalization's moving averages, each of its own part until then: else a
+        prediction depends on the replica that makes it, and on whether a checkpoint, which holds the mean, was read.
         """
         if self.strategy.num_replicas_in_sync > 1:
             with self.strategy.scope():
