@@ -10,7 +10,7 @@ from melanoma_tf.keras_compat import keras
 from melanoma_tf.optimizers import addons
 from melanoma_tf.optimizers.adaptive import Lamb, RectifiedAdam
 
-NOT_DECAYED = ["bias", "gamma", "beta"]
+NOT_DECAYED = ["bias", "gamma", "beta", "power"]  # power: of GeM pooling
 
 
 def _adam(config: TrainConfig, **common) -> keras.optimizers.Optimizer:
