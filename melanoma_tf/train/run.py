@@ -36,11 +36,10 @@ from melanoma_tf.train.dry_run import describe
 from melanoma_tf.train.fold import FoldRun
 from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
-from melanoma_tf.train.plan import Fold
+from melanoma_tf.train.plan import ALL, Fold, plan_folds
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
 
-ALL = "all"
 LOCK = ".lock"
 
 
@@ -74,7 +73,7 @@ def train(
     test = _load_test(data_dir, test_csv, salvage)
     path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
     fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
-    plan = _plan(fold, fold_of, images, Path(work_dir))
+    plan = plan_folds(fold, fold_of, images, Path(work_dir), config.data.train_only)
     identity = {
         "command": command, "versions": _versions(), "data_dir": data_dir, "train_csv": train_csv,
         "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
@@ -129,26 +128,6 @@ def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
     if not test_csv and not files.list_folder(data_dir, "test.csv"):
         return None
     return load_image_set(data_dir, test_csv or default, "test", target=False, salvage=salvage)
-
-
-def _plan(wanted: str, fold_of: np.ndarray | None, images: ImageSet, work_dir: Path) -> list[Fold]:
-    """The folds to train, each checked for both classes on both sides."""
-    if fold_of is None:
-        metrics.require_two_classes(images.target, "training on all images")
-        return [Fold(ALL, work_dir / f"fold_{ALL}", np.arange(len(images)), np.zeros(0, int))]
-    folding.require_no_leak(images.table, fold_of)
-    known = sorted(set(fold_of[fold_of >= 0].tolist()))
-    names = [name.strip() for name in wanted.split(",")] if wanted else [str(number) for number in known]
-    plan = []
-    for name in names:
-        if name not in map(str, known):
-            raise UserError(f"--fold={wanted}: no fold {name!r}; valid: {', '.join(map(str, known))} or {ALL}")
-        valid = np.flatnonzero(fold_of == int(name))
-        rest = np.flatnonzero((fold_of >= 0) & (fold_of != int(name)))
-        metrics.require_two_classes(images.target[valid], f"fold {name}")
-        metrics.require_two_classes(images.target[rest], f"the training images of fold {name}")
-        plan.append(Fold(name, work_dir / f"fold_{name}", rest, valid))
-    return plan
 
 
 def _fingerprint(images: ImageSet) -> str:
