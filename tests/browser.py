@@ -68,7 +68,7 @@ def look(page: str, folder: Path, width: int, dark: bool = False) -> Seen:
         f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
     ]  # fmt: skip
     address = (folder / "frame.html").resolve().as_uri()
-    done = subprocess.run([find_browser(), *flags, address], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([find_browser(), *flags, address], capture_output=True, text=True, timeout=300, check=True)
     found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
     assert found, f"the browser laid nothing out: {done.stdout[:200]} {done.stderr[-500:]}"
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

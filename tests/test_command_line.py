@@ -176,4 +176,4 @@ def test_a_reader_that_goes_away_leaves_no_traceback(lines, unbuffered, code):
     process.stdin.write(b"go\n")
     process.stdin.close()
     assert process.stderr.read() == b""
-    assert process.wait(timeout=60) == code
+    assert process.wait(timeout=300) == code

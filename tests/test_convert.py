@@ -447,6 +447,6 @@ def test_console_in_a_process_of_its_own(folder) -> None:
     command = [sys.executable, "-m", "tfrecord_tools", "convert", *arguments, "--shards=2", "--workers=2"]
     (folder / "jpeg/ISIC_0000003.jpg").unlink()
     root = Path(program.__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == errors.EXIT_REJECTS, done.stderr
     assert done.stdout.startswith("train: 19 images in 2 shards") and done.stderr == ""

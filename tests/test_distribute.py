@@ -50,7 +50,7 @@ def both(command):
     """[(exit code, standard output, standard error)] of two processes of one cluster."""
     ports = free_ports(2)
     processes = [start(command, tf_config(ports, index)) for index in (0, 1)]
-    return [(*process.communicate(timeout=240), process.returncode) for process in processes]
+    return [(*process.communicate(timeout=900), process.returncode) for process in processes]
 
 
 def record(competition: Path, strategy_name: str, devices: int) -> dict:
@@ -172,7 +172,7 @@ def test_a_stop_of_one_process_stops_both_and_they_go_on_together(competition_or
     wait_for(lambda: (run / "fold_0" / "checkpoint" / "000001").exists(), processes[0])
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=400)
         assert process.returncode == 75 and "the same command continues" in err, err
     for _, err, code in both(command):
         assert code == 0 and "continuing at epoch" in err, err
@@ -271,7 +271,7 @@ def test_a_stranger_at_the_port_is_no_worker():
 def test_devices_that_are_not_there_are_one_line(competition_original, tmp_path, text, flags, message):
     text = tf_config(free_ports(2), 0) if text == "dead" else text
     process = start(program(*train_arguments(competition_original, tmp_path / "run", *flags)), text)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=400)
     assert process.returncode == 2 and message in err and len(err.splitlines()) == 1, err
     assert not (tmp_path / "run").exists()
 

@@ -117,7 +117,7 @@ def test_sigterm_saves_and_says_that_it_can_go_on(competition_original, finished
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     wait_for(lambda: (run / "fold_0" / "augmented.png").exists(), process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=400)
     assert process.returncode == 75
     assert "the same command continues" in err.splitlines()[-1]
     assert list((run / "fold_0" / "checkpoint").glob("*/manifest.json"))
