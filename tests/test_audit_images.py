@@ -12,6 +12,7 @@ from melanoma_tf import audit, schema
 from melanoma_tf.audit import neighbours, sketches
 from melanoma_tf.audit.pool import Tables
 from melanoma_tf.data.shards import write_shard
+from melanoma_tf.embeddings import read_embeddings
 from melanoma_tf.errors import UserError
 
 from .test_audit import run, sound, verdicts
@@ -186,7 +187,7 @@ def test_embeddings_over_folds_are_a_warning(tmp_path):
     a, b = sorted(np.flatnonzero((fold == number) & (table["target"] == 0))[0] for number in (0, 1))
     vectors[b] = vectors[a]
     np.savez(tmp_path / "e.npz", image_name=table["image_name"].to_numpy(str), features=vectors.astype(np.float32))
-    found = run(table, fold, embeddings=neighbours.read_embeddings(tmp_path / "e.npz"))
+    found = run(table, fold, embeddings=read_embeddings(tmp_path / "e.npz"))
     names = table["image_name"]
     assert verdicts(found, audit.LEAK) == {}
     assert verdicts(found, audit.WARNING)["pairs over folds"] == (

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
-     "auxiliary", "balance", "cluster", "cross_fit", "depthwise", "evaluation", "fold_counts", "keras_compat", "paired",
-     "precision", "progress", "randomness", "ranges", "targets", "__init__"},
+     "auxiliary", "balance", "cluster", "cross_fit", "depthwise", "embeddings", "evaluation", "fold_counts",
+     "keras_compat", "paired", "precision", "progress", "randomness", "ranges", "targets", "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
      "calibration", "submission", "audit"},
     {"inference", "miniature", "report"},
     {"predict"},
-    {"train", "grad_cam"},
+    {"train", "grad_cam", "embed"},
     {"commands", "__main__"},
 ]  # fmt: skip
 ONE_FILE_EACH = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from melanoma_tf import files
 from melanoma_tf.audit.sketches import SIDE
+from melanoma_tf.embeddings import centred_directions
 from melanoma_tf.errors import UserError
 
 # Measured on HAM10000 (benchmarks/near_duplicates.py): of 5e7 pairs of two lesions, in 8 orientations, the only ones
@@ -45,9 +44,7 @@ def near_duplicates(names: Sequence[str], sketches: np.ndarray) -> list[Pair]:
 
 def embedding_neighbours(names: Sequence[str], embeddings: np.ndarray) -> list[Pair]:
     """Pairs whose embeddings, float[N,D] with the mean taken off, have a cosine of at least MIN_COSINE."""
-    centred = np.asarray(embeddings, np.float32) - np.mean(embeddings, axis=0, dtype=np.float64).astype(np.float32)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+    unit = centred_directions(embeddings)
     best: dict[tuple[int, int], float] = {}
     for first, second in _close(unit, unit, MIN_COSINE, names):
         alike = np.einsum("nd,nd->n", unit[first], unit[second])
@@ -98,29 +95,3 @@ def _close(
 
 def _named(best: dict[tuple[int, int], float], names: Sequence[str]) -> list[Pair]:
     return [(names[a], names[b], round(value, 4)) for (a, b), value in sorted(best.items())]
-
-
-def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
-    """Names and float[N,D] of an .npz: its one array of texts and its one array of two dimensions, whatever their keys.
-
-    Raises: UserError that says what the file holds instead.
-    """
-    try:
-        with files.open_read(path) as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}: expected an .npz with names and embeddings") from error
-    except (OSError, ValueError, AttributeError, EOFError) as error:
-        raise UserError(f"{path} is no .npz of plain arrays (names as text, not as objects)") from error
-    texts = [array for array in arrays.values() if array.ndim == 1 and array.dtype.kind in "US"]
-    matrices = [array for array in arrays.values() if array.ndim == 2 and array.dtype.kind == "f"]
-    if len(texts) != 1 or len(matrices) != 1 or len(texts[0]) != len(matrices[0]):
-        held = ", ".join(f"{key} {array.dtype}{list(array.shape)}" for key, array in arrays.items()) or "nothing"
-        raise UserError(f"{path} must hold names, text[N], and embeddings, float[N,D]; it holds {held}")
-    names = [str(name, "utf-8") if isinstance(name, bytes) else str(name) for name in texts[0]]
-    if len(set(names)) < len(names):
-        raise UserError(f"{path} names an image more than once; names must be unique")
-    if not np.isfinite(matrices[0]).all():
-        row = int(np.argmin(np.isfinite(matrices[0]).all(axis=1)))
-        raise UserError(f"{path}: the embedding of {names[row]} holds a value that is not finite")
-    return names, matrices[0]

@@ -85,9 +85,9 @@ def _read_tables(flag_values: CommandFlags) -> Tables:
 
 def _read_embeddings(path: str, given: Tables) -> tuple[list[str], np.ndarray]:
     """Those of images of the tables. Raises UserError where there is none."""
-    from melanoma_tf.audit import neighbours
+    from melanoma_tf.embeddings import read_embeddings
 
-    names, embeddings = neighbours.read_embeddings(path)
+    names, embeddings = read_embeddings(path)
     wanted = _image_names(given)
     rows = [row for row, name in enumerate(names) if name in wanted]
     if not rows:

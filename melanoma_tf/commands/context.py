@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +21,15 @@ from melanoma_tf.metrics import Interval, require_two_classes
 from melanoma_tf.paired import Difference
 from melanoma_tf.predictions import Predictions, read_predictions
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WRITTEN = ("oof.csv", "test.csv", "context.json")
-LABELS = {"input": "input", "single": "each image alone", "context": "with the other images"}
+INPUTS = ("oof", "table", "test", "test_csv", "embeddings", "test_embeddings")
+LABELS = {
+    "input": "input", "single": "each image alone", "scores": "with the others' scores",
+    "context": "with the other images",
+}  # fmt: skip
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -30,6 +38,8 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "out", None, "folder to write", required=True)
     text_flag(flag_values, "test", None, "predictions of test images, to be judged too")
     text_flag(flag_values, "test_csv", None, "the table of the test images")
+    text_flag(flag_values, "embeddings", None, ".npz with names and float[N,D] of the training images, out-of-fold")
+    text_flag(flag_values, "test_embeddings", None, "the same of the test images")
     boolean_flag(flag_values, "single", "judge each image without the patient's other images")
     boolean_flag(
         flag_values, "shortcuts", "show what image count and size would add; they are never in what is written"
@@ -52,9 +62,14 @@ def main(flag_values: CommandFlags) -> None:
         files.refuse_overwrite(out / name, flag_values.overwrite)
     if bool(flag_values.test) != bool(flag_values.test_csv):
         raise UserError("--test and --test_csv belong together: predictions of test images, and the images' table")
+    _require_fitting_embeddings(flag_values)
     names, images = read_images(flag_values.oof, flag_values.table)
     test = read_scored(flag_values.test, flag_values.test_csv) if flag_values.test else None
-    settings = ContextSettings(flag_values.single, flag_values.extremes)
+    if flag_values.embeddings:
+        _embed(images.table, flag_values.embeddings)
+        if test is not None:
+            _embed(test[1], flag_values.test_embeddings)
+    settings = ContextSettings(flag_values.single, flag_values.extremes, embeddings=bool(flag_values.embeddings))
     study = study_context(
         images, settings, flag_values.folds, repeats=flag_values.repeats, shortcuts=flag_values.shortcuts
     )
@@ -67,6 +82,21 @@ def main(flag_values: CommandFlags) -> None:
     print(json.dumps(record, indent=2) if flag_values.json else "\n".join(sentences(record)))
     if not flag_values.json:
         print(f"wrote {', '.join(str(out / name) for name in (*written, 'context.json'))}")
+
+
+def _require_fitting_embeddings(flag_values: CommandFlags) -> None:
+    if flag_values.embeddings and flag_values.single:
+        raise UserError("--embeddings compares an image with the patient's others, and --single leaves them out")
+    if bool(flag_values.test_embeddings) != bool(flag_values.embeddings and flag_values.test):
+        raise UserError("--test_embeddings belongs to --embeddings and --test: give all three or none for the test")
+
+
+def _embed(table: pd.DataFrame, path: str) -> None:
+    """Adds the embedding of every image to its row. Raises UserError for an image that the file lacks."""
+    from melanoma_tf.context.features import EMBEDDING
+    from melanoma_tf.embeddings import directions_of
+
+    table[EMBEDDING] = list(directions_of(table["image_name"].to_numpy(object), path))
 
 
 def read_scored(path: str, table: str):
@@ -98,7 +128,7 @@ def read_images(oof: str, table: str):
 
 
 def _hashes(flag_values: CommandFlags) -> dict:
-    given = {name: flag_values[name].value for name in ("oof", "table", "test", "test_csv")}
+    given = {name: flag_values[name].value for name in INPUTS}
     paths = {name: path for name, path in given.items() if path is not None}
     return {name: {"path": path, "sha256": files.sha256(_content(path))} for name, path in paths.items()}
 
@@ -125,6 +155,8 @@ def sentences(record: dict) -> list[str]:
     lines.append(f"{'difference to the input':<28}{Difference(**record['difference'])}")
     if "context" in record["auc"]:
         lines.append(f"{'of it by the other images':<28}{Difference(**record['difference_of_companions'])}")
+    if record["difference_of_embeddings"]:
+        lines.append(f"{'of it by the embeddings':<28}{Difference(**record['difference_of_embeddings'])}")
     lines += ["", *_size_lines(record), "", *_count_lines(record)]
     lines += _repeat_lines(record["repeats"])
     return lines + _shortcut_lines(record["shortcuts"])

@@ -61,6 +61,7 @@ def count_told(features: pd.DataFrame, patients: np.ndarray, fold: np.ndarray) -
     0: the features do not tell how many images the patient has; 1: they may as well be the number.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     values, size = features.to_numpy(), np.log(images_of_patient(patients))
 
@@ -69,7 +70,8 @@ def count_told(features: pd.DataFrame, patients: np.ndarray, fold: np.ndarray) -
         model.fit(values[rows], size[rows])
         return lambda held_out: model.predict(values[held_out])
 
-    predicted = cross_fitted(fit, fold)
+    with threadpool_limits(limits=1):  # as `model.fit_trees`
+        predicted = cross_fitted(fit, fold)
     if np.ptp(size) == 0 or np.ptp(predicted) == 0:
         return 0.0
     return float(spearmanr(predicted, size).statistic)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from melanoma_tf.context.alike import beside_others
 from melanoma_tf.context.others import Others
 from melanoma_tf.errors import UserError
 from melanoma_tf.schema import AGE, HEIGHT, PATIENT, SEX, SITE, WIDTH
 from melanoma_tf.tables import SEXES, SITES
 
 SCORE = "score"
+EMBEDDING = "embedding"  # column of the table with float[D] of each image, of `embeddings.centred_directions`
 CENTRAL, EXTREME = (0.25, 0.5, 0.75), (0.0, 0.9, 1.0)
 LOGISTIC_DEVIATION = np.pi / 3**0.5  # of the logits of uniform ranks
 Columns = dict[str, np.ndarray]
@@ -64,7 +66,7 @@ def stacked_scores(scores: np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
 def context_features(
     scores: np.ndarray, table: pd.DataFrame, reference: Reference | None = None, *, single: bool = False,
-    extremes: bool = False, shortcuts: bool = False,
+    extremes: bool = False, shortcuts: bool = False, embeddings: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """One row an image, in the order of the table; float64, the score's own position first.
 
@@ -77,17 +79,18 @@ def context_features(
       extremes: add the extremes of the other images and the rank among them, by which their number can be told.
       shortcuts: add the number of images of the patient and, where the table has them, width and height. They tell how
         this set was collected (AUC alone 0.72, 0.67 and 0.66 on the 2020 training set), not what the lesion is.
+      embeddings: add how the image looks beside the patient's others, by the table's column EMBEDDING.
 
     The companions of a patient's only image are taken to be spread as all images are, so every value of the score and
-    of companions is finite; an unknown age or sex is NaN, an unknown site is 0 at every site. Strictly monotone changes
-    of the scores, the reference with them, and the order of rows change nothing.
+    of companions is finite; what embeddings say of it is NaN. An unknown age or sex is NaN, an unknown site is 0 at
+    every site. Strictly monotone changes of the scores, the reference with them, and the order of rows change nothing.
     Raises: UserError as `stacked_scores`.
     """
     stacked = stacked_scores(scores, table)
     reference = reference or fit_reference(stacked, table)
     position = reference.position(stacked)
     columns: Columns = {}
-    for name in groups_of(single, extremes, shortcuts):
+    for name in groups_of(single, extremes, shortcuts, embeddings):
         columns |= GROUPS[name](position, table, reference)
     return pd.DataFrame(columns, index=table.index, dtype=np.float64)
 
@@ -160,6 +163,13 @@ def extremes(position: np.ndarray, table: pd.DataFrame, reference: Reference) ->
     return columns
 
 
+def embeddings(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
+    """How far off the image looks among the patient's, and the score against those of the images alike."""
+    directions = np.stack(list(table[EMBEDDING]))
+    columns = beside_others(table[PATIENT].to_numpy(str), directions, position[0])
+    return columns | {"over_attended": position[0] - columns["attended"]}
+
+
 def counted_and_measured(position: np.ndarray, table: pd.DataFrame, reference: Reference) -> Columns:
     """The shortcuts: images of the patient, and width and height in pixels where they are known."""
     columns = {"images_of_patient": 1.0 + Others(table[PATIENT].to_numpy(str), position[0]).count}
@@ -175,13 +185,14 @@ GROUPS: dict[str, Callable[[np.ndarray, pd.DataFrame, Reference], Columns]] = {
     "companions": companions,
     "visits": visits,
     "extremes": extremes,
+    "embeddings": embeddings,
     "shortcuts": counted_and_measured,
 }
 
 
-def groups_of(single: bool, extremes: bool, shortcuts: bool) -> list[str]:
+def groups_of(single: bool, extremes: bool, shortcuts: bool, embeddings: bool) -> list[str]:
     """Names in `GROUPS` that such features are made of."""
-    of_others = {"companions": True, "visits": True, "extremes": extremes}
+    of_others = {"companions": True, "visits": True, "extremes": extremes, "embeddings": embeddings}
     wanted = {name: use and not single for name, use in of_others.items()} | {"shortcuts": shortcuts}
     return [name for name in GROUPS if wanted.get(name, True)]
 

@@ -28,13 +28,14 @@ TREES = {
 class ContextSettings:
     """What the model may look at and how long it averages.
 
-    Attributes: single, extremes, shortcuts: as of `context_features`. seeds: boosted models to average.
+    Attributes: single, extremes, shortcuts, embeddings: as of `context_features`. seeds: boosted models to average.
     """
 
     single: bool = False
     extremes: bool = False
     shortcuts: bool = False
     seeds: int = 3
+    embeddings: bool = False
 
 
 DEFAULT = ContextSettings()
@@ -64,7 +65,7 @@ class ContextModel:
 
 
 def _which(settings: ContextSettings) -> dict[str, bool]:
-    return {"single": settings.single, "extremes": settings.extremes, "shortcuts": settings.shortcuts}
+    return {name: getattr(settings, name) for name in ("single", "extremes", "shortcuts", "embeddings")}
 
 
 def fit_context(

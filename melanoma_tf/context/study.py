@@ -72,28 +72,36 @@ def study_context(
     named = {"input": images.subject, "single": judged.single, "context": judged.context}
     if settings.single:
         del named["context"]
+    brought = None
+    if settings.embeddings:
+        scores = images.cross_fit(fold, dataclasses.replace(settings, embeddings=False)).context
+        named = {"input": images.subject, "single": judged.single, "scores": scores, "context": judged.context}
+        brought = images.difference(scores, judged.context)
     record = {
         "settings": dataclasses.asdict(settings) | {"folds": folds, "seed": seed},
         "auc": {name: images.auc(score) for name, score in named.items()},
         "apparent": images.auc(model.judge(images.scores, images.table)),
         "difference": images.difference(images.subject, judged.context),
         "difference_of_companions": images.difference(judged.single, judged.context),
+        "difference_of_embeddings": brought,
         "by_size": auc_by_size(images.target, named, images.patients),
         "matched": {name: matched_auc(images.target, score, images.patients) for name, score in named.items()},
-        "count_told": _count_told(images, fold),
+        "count_told": _count_told(images, fold, settings.embeddings),
         "repeats": [_repeat(images, settings, folds, number) for number in range(seed + 1, seed + repeats + 1)],
         "shortcuts": _shortcuts(images, fold, settings, judged.context) if shortcuts else None,
     }
     return Study(model, fold, judged.context, record)
 
 
-def _count_told(images: Images, fold: np.ndarray) -> dict[str, float]:
+def _count_told(images: Images, fold: np.ndarray, embeddings: bool) -> dict[str, float]:
     features = {
         "input": pd.DataFrame({"score": images.subject}),
         "single": context_features(images.scores, images.table, single=True),
         "context": context_features(images.scores, images.table),
         "extremes": context_features(images.scores, images.table, extremes=True),
     }
+    if embeddings:
+        features["embeddings"] = context_features(images.scores, images.table, embeddings=True)
     return {name: count_told(columns, images.patients, fold) for name, columns in features.items()}
 
 

@@ -51,6 +51,7 @@ def _differences(record: dict[str, Any]) -> str:
     named = {
         "difference": "Context above the score alone",
         "difference_of_companions": "Of it by the patient's other images",
+        "difference_of_embeddings": "Of it by embeddings of those images",
         "difference_to_blend": "Context above the blend",
     }
     found = [(label, records.difference(record.get(name))) for name, label in named.items()]

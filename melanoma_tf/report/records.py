@@ -49,7 +49,7 @@ def check_context(record: Any, path: Path, prefix: str = "") -> dict[str, Any]:
     _check(record["auc"], f"{prefix}auc.", path, intervals=STAGES)
     if not record.get("difference"):
         raise _damaged(path, f"{prefix}difference is missing")
-    changes = ("difference", "difference_of_companions", "difference_to_blend")
+    changes = ("difference", "difference_of_companions", "difference_of_embeddings", "difference_to_blend")
     _check(record, prefix, path, intervals=("apparent",), differences=changes)
     for name in ("matched", "count_told"):
         values = record.get(name)
