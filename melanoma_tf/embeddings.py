@@ -38,7 +38,7 @@ def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     return names, matrices[0]
 
 
-def write_embeddings(path: str | os.PathLike, names: Sequence[str], embeddings: np.ndarray) -> None:
+def write_embeddings(path: str | os.PathLike, names: Sequence[str] | np.ndarray, embeddings: np.ndarray) -> None:
     """What `read_embeddings` reads: `names`, text[N], and `embeddings`, float[N,D]."""
     with files.open_whole(path) as file:
         np.savez(file, names=np.asarray(names, str), embeddings=embeddings)
