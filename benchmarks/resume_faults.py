@@ -2,7 +2,7 @@
 
     python benchmarks/resume_faults.py [--kills=20]
 
-From the root of a checkout with TensorFlow, about twelve minutes on 2 cores. The tiny model learns the miniature
+From the root of a checkout with TensorFlow. The tiny model learns the miniature
 competition in three folds and saves after every step. Every other kill comes at a random moment of the run; the others
 at, right after or some milliseconds after a random change of the file system (folder made, file written through,
 linked, renamed, removed), so in the middle of a save, between rename and clean-up, and while TensorFlow writes. Then
