@@ -1,8 +1,8 @@
 """Depthwise convolution whose filter gradient on small maps is two matrix products, for CPUs.
 
-oneDNN's gradient of a 5x5 depthwise filter is slow on the small maps of an EfficientNet's last stages: 10.0 ms on
-float32[32,4,4,1152] where all products of all pixels of both maps, summed over the batch, take 1.7 (2 cores, TensorFlow
-2.21); a fixed 0-1 matrix then adds those that belong to one tap. Figures of a whole step: docs/training.md.
+oneDNN's gradient of a 5x5 depthwise filter is slow on the small maps of an EfficientNet's last stages. All products of
+all pixels of both maps, summed over the batch, are one matrix product for each channel; a fixed 0-1 matrix then adds
+those that belong to one tap. `python benchmarks/train_step.py --depthwise` prints both.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ def depthwise_conv2d(inputs: tf.Tensor, kernel: tf.Tensor, stride: int, padding:
 
     Args: inputs [B,H,W,C]; kernel [K,K,C,1]; stride of both axes; padding `SAME` or `VALID`.
     """
-    strides = [1, stride, stride, 1]
-    output = tf.nn.depthwise_conv2d(inputs, kernel, strides, padding)
-    product = int(np.prod(inputs.shape[1:3])) * int(np.prod(output.shape[1:3]))
-    if kernel.shape[0] in FAST_KERNELS or product > LARGEST_PRODUCT or _has_accelerator():
-        return output
+    strides, size = [1, stride, stride, 1], kernel.shape[0]
 
     @tf.custom_gradient
-    def with_gradient(inputs, kernel):
+    def convolve(inputs, kernel):
         def gradient(upstream):
+            common = {"out_backprop": upstream, "strides": strides, "padding": padding}
             into_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding=padding
+                input_sizes=tf.shape(inputs), filter=kernel, **common
             )
-            return into_inputs, filter_gradient(inputs, upstream, kernel.shape[0], stride, padding)
+            if _is_slow(inputs, upstream, size):
+                return into_inputs, filter_gradient(inputs, upstream, size, stride, padding)
+            return into_inputs, tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=inputs, filter_sizes=kernel.shape, **common
+            )
 
         return tf.nn.depthwise_conv2d(inputs, kernel, strides, padding), gradient
 
-    return with_gradient(inputs, kernel)
+    return convolve(inputs, kernel)
 
 
-def _has_accelerator() -> bool:
-    return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+def _is_slow(inputs: tf.Tensor, upstream: tf.Tensor, size: int) -> bool:
+    """Whether TensorFlow's own gradient of the filter is the slower one."""
+    product = int(np.prod(inputs.shape[1:3])) * int(np.prod(upstream.shape[1:3]))
+    accelerator = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
+    return size not in FAST_KERNELS and product <= LARGEST_PRODUCT and not accelerator
 
 
 def filter_gradient(inputs: tf.Tensor, upstream: tf.Tensor, size: int, stride: int, padding: str) -> tf.Tensor:

@@ -75,8 +75,11 @@ class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
 
 
 @register
-class FastDepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
-    """DepthwiseConv2D with a faster gradient on a CPU: see `depthwise`. Same weights and outputs; no bias."""
+class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
+    """Keras' own with a faster gradient on a CPU: see `depthwise`. Same weights and outputs; no bias.
+
+    Named as Keras' own because weight files count the layers of each class by its name.
+    """
 
     def call(self, inputs):
         kernel = tf.cast(self.kernel if IS_KERAS_3 else self.depthwise_kernel, inputs.dtype)
@@ -84,9 +87,10 @@ class FastDepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
 
 
 @register
-class PointConv2D(tf.keras.layers.Conv2D):
-    """Conv2D 1x1 with a bias, as a matrix product where the map is one pixel, as in squeeze-and-excitation: a
-    convolution's own cost is a multiple of the work there. Same weights and outputs."""
+class Conv2D(tf.keras.layers.Conv2D):
+    """Keras' own 1x1 with a bias, as a matrix product where the map is one pixel, as in squeeze-and-excitation: a
+    convolution's own cost is a multiple of the work there. Same weights and outputs, and the name for the same reason.
+    """
 
     def call(self, inputs):
         if inputs.shape[1:3] != (1, 1):
@@ -130,9 +134,9 @@ def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
     if isinstance(layer, keras.layers.BatchNormalization) and IS_KERAS_3:
         return FusedBatchNormalization.from_config(config)
     if isinstance(layer, keras.layers.DepthwiseConv2D) and not layer.use_bias:
-        return FastDepthwiseConv2D.from_config(config)
+        return DepthwiseConv2D.from_config(config)
     if type(layer) is keras.layers.Conv2D and layer.use_bias and layer.kernel_size == (1, 1):
-        return PointConv2D.from_config(config)
+        return Conv2D.from_config(config)
     if isinstance(layer, keras.layers.Activation) and _is_swish(layer):
         return keras.layers.Activation(swish, name=layer.name)
     if isinstance(layer, keras.layers.Dropout):

@@ -6,8 +6,9 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 
 from melanoma_tf import depthwise  # noqa: E402
-from melanoma_tf.keras_compat import PointConv2D, accelerate, keras, rebuild  # noqa: E402
-from melanoma_tf.models import backbones  # noqa: E402
+from melanoma_tf.config import ModelConfig  # noqa: E402
+from melanoma_tf.keras_compat import Conv2D, accelerate, keras, rebuild  # noqa: E402
+from melanoma_tf.models import backbones, pretrained  # noqa: E402
 
 
 def normal(shape, seed=0):
@@ -59,7 +60,7 @@ def test_point_convolution_equals_keras(side):
     plain = keras.layers.Conv2D(5, 1, activation="sigmoid")
     inputs = normal((4, side, side, 6))
     want = plain(inputs)
-    ours = PointConv2D.from_config(plain.get_config())
+    ours = Conv2D.from_config(plain.get_config())
     ours.build(inputs.shape)
     ours.set_weights(plain.get_weights())
     np.testing.assert_allclose(ours(inputs), want, rtol=1e-6, atol=1e-6)
@@ -71,8 +72,8 @@ def test_gradients_of_the_whole_backbone_are_keras_own(topology):
     training the sixteen pixels that normalise the last maps make rounding large, and normalisation has its own test."""
     ours = backbones.keras_efficientnet("B0", topology, 0.0, 64)
     originals = {
-        "FusedBatchNormalization": keras.layers.BatchNormalization, "PointConv2D": keras.layers.Conv2D,
-        "FastDepthwiseConv2D": keras.layers.DepthwiseConv2D,
+        "FusedBatchNormalization": keras.layers.BatchNormalization, "Conv2D": keras.layers.Conv2D,
+        "DepthwiseConv2D": keras.layers.DepthwiseConv2D,
     }  # fmt: skip
 
     def original(layer):
@@ -93,6 +94,18 @@ def test_gradients_of_the_whole_backbone_are_keras_own(topology):
 
     for one, other in zip(gradients(ours), gradients(plain)):
         np.testing.assert_allclose(one, other, atol=1e-4 * float(tf.reduce_max(tf.abs(other))))
+
+
+def test_weights_of_keras_own_network_fit_whatever_layers_stand_in(tmp_path):
+    """Keras 2 names nothing in a weight file but counts the layers of each class."""
+    plain = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    plain.save_weights(str(tmp_path / "b0.weights.h5"))
+    ours = backbones.keras_efficientnet("B0", "keras", 0.2, 32)
+    pretrained.load(ours, ModelConfig(weights=str(tmp_path / "b0.weights.h5")))
+    for layer in plain.layers:
+        if layer.weights and not isinstance(layer, keras.layers.Normalization):
+            for want, got in zip(layer.get_weights(), ours.get_layer(layer.name).get_weights()):
+                np.testing.assert_array_equal(got, want)
 
 
 def test_accelerate_leaves_what_it_does_not_know():

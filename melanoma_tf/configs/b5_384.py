@@ -4,8 +4,7 @@
         --set data.train_only=isic2018 --set data.source_weights=isic2018=0.5
 
 DATA holds shards of 2020 and of the earlier years, and one train.csv with a column `source`; without the last two
-settings it trains on whatever is there. Published out-of-fold AUC with 2018's images 0.930, and 370 to 404 images/s on
-a TPU v3-8 at a batch of 256. Not trained by us on the full set: no score here.
+settings it trains on whatever is there. Not trained by us on the full set: no score here.
 """
 
 from melanoma_tf.config import Config, DataConfig, ModelConfig, PredictConfig, TrainConfig

@@ -52,8 +52,8 @@ def normalization(name: str = "normalization") -> keras.layers.Layer:
 
 
 def _padding_within(layer: keras.layers.Layer) -> keras.layers.Layer | None:
-    """Leaves the padding in front of strided depthwise convolutions to them: Keras' own is TensorFlow's `same`, and a
-    padded copy of the largest maps costs a fortieth of a step."""
+    """Leaves the padding in front of strided depthwise convolutions to them: Keras' own is TensorFlow's `same`, and the
+    largest maps need not be copied."""
     if isinstance(layer, keras.layers.ZeroPadding2D) and layer.name.endswith("dwconv_pad"):
         return keras.layers.Activation("linear", name=layer.name)
     if isinstance(layer, keras.layers.DepthwiseConv2D) and layer.strides != (1, 1):
