@@ -7,7 +7,6 @@ import pandas as pd
 
 from melanoma_tf import schema
 
-SOURCE = "source"
 UNUSED = -1  # in no fold: neither trained on nor validated on
 MAIN = ("images", "melanoma", "patients", "patients with melanoma")
 
@@ -24,7 +23,7 @@ def count_columns(table: pd.DataFrame) -> pd.DataFrame:
     affected = table["patient_id"].isin(table["patient_id"][melanoma]).to_numpy()
     found = dict(zip(MAIN, (np.ones(len(table), bool), melanoma, first, first & affected)))
     found |= _patients_by_images(table["patient_id"], first)
-    for name, rows in _values(table, SOURCE):
+    for name, rows in _values(table, schema.SOURCE):
         found |= {f"source {name}": rows, f"melanoma of source {name}": rows & melanoma}
     found |= {f"site {name}": rows for name, rows in _values(table, schema.SITE)}
     return pd.DataFrame({name: rows.astype(np.int64) for name, rows in found.items() if rows.any()})

@@ -24,6 +24,7 @@ SEX = "sex"
 AGE = "age_approx"
 SITE = "anatom_site_general_challenge"
 DIAGNOSIS = "diagnosis"
+SOURCE = "source"  # of tables that join several data sets; in no record
 
 # Dialect -> the fields it has besides the image, its name and the target of train sets.
 DIALECTS = {"ours": (WIDTH, HEIGHT), "official": (), "remade": (PATIENT, SEX, AGE, SITE, DIAGNOSIS)}

@@ -11,7 +11,6 @@ from melanoma_tf import schema
 from melanoma_tf.audit.finding import OK, WARNING, Finding, counted, skipped
 from melanoma_tf.cross_fit import Judge, cross_fitted, patient_folds
 from melanoma_tf.errors import UserError
-from melanoma_tf.fold_counts import SOURCE
 from melanoma_tf.metrics import auc_interval
 
 SECTION, GROUPS = "shortcuts, each alone", "groups of one class"
@@ -31,7 +30,7 @@ def check_shortcuts(train: pd.DataFrame, seen: pd.DataFrame | None) -> list[Find
     per_patient = train["patient_id"].map(train["patient_id"].value_counts()).to_numpy(np.float64)
     size, what = _sizes(train, seen)
     read = None if seen is None else seen.reindex(train["image_name"])["bytes"].to_numpy(np.float64)[:, None]
-    source = train[SOURCE].astype(str).to_numpy() if SOURCE in train else None
+    source = train[schema.SOURCE].astype(str).to_numpy() if schema.SOURCE in train else None
     return [
         _number(what, train, size, "needs columns width and height, or images"),
         _number("images of the patient", train, per_patient[:, None], ""),
@@ -97,7 +96,7 @@ def check_groups(train: pd.DataFrame) -> list[Finding]:
     """Sources and sites with images of one class only, where chance would have given several of the other."""
     rate = train["target"].mean()
     findings = []
-    for column, check in ((SOURCE, "sources"), (schema.SITE, "sites")):
+    for column, check in ((schema.SOURCE, "sources"), (schema.SITE, "sites")):
         if column not in train or train[column].isna().all():
             findings.append(skipped(GROUPS, check, f"the table has no column {column}"))
             continue

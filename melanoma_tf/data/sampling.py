@@ -7,8 +7,8 @@ import numpy as np
 from melanoma_tf.config import DataConfig
 from melanoma_tf.data.image_set import ImageSet
 from melanoma_tf.errors import UserError, nearest
+from melanoma_tf.schema import SOURCE
 
-SOURCE_COLUMN = "source"
 MAX_WEIGHT = 1000
 _PURPOSE = 0x5A4D  # keeps these draws apart from those of the shuffle
 
@@ -54,9 +54,9 @@ def _source_weights(images: ImageSet, rows: np.ndarray, text: str) -> np.ndarray
     weights = parse_source_weights(text)
     if not weights:
         return np.ones(len(rows))
-    if SOURCE_COLUMN not in images.table:
-        raise UserError(f"data.source_weights={text}: the table has no column {SOURCE_COLUMN!r}")
-    source = images.table[SOURCE_COLUMN].astype(str)
+    if SOURCE not in images.table:
+        raise UserError(f"data.source_weights={text}: the table has no column {SOURCE!r}")
+    source = images.table[SOURCE].astype(str)
     for name in weights:
         if not (source == name).any():
             raise UserError(f"data.source_weights={text}: no image is of source {name!r}; {nearest(name, set(source))}")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from melanoma_tf import tables
+from melanoma_tf.schema import SOURCE
 
 AGES = ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 200, "60 and over"))
-SOURCE = "source"  # of tables that join several data sets
 MISSING = "not recorded"
 
 

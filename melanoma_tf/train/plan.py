@@ -10,8 +10,8 @@ import numpy as np
 from melanoma_tf import folds as folding
 from melanoma_tf import metrics
 from melanoma_tf.data.image_set import ImageSet
-from melanoma_tf.data.sampling import SOURCE_COLUMN
 from melanoma_tf.errors import UserError, nearest
+from melanoma_tf.schema import SOURCE
 
 ALL = "all"
 
@@ -66,9 +66,9 @@ def _of_sources(images: ImageSet, sources: str) -> np.ndarray:
     wanted = [source.strip() for source in sources.split(",") if source.strip()]
     if not wanted:
         return np.zeros(len(images), bool)
-    if SOURCE_COLUMN not in images.table:
-        raise UserError(f"data.train_only={sources}: the table has no column {SOURCE_COLUMN!r}")
-    found = images.table[SOURCE_COLUMN].astype(str)
+    if SOURCE not in images.table:
+        raise UserError(f"data.train_only={sources}: the table has no column {SOURCE!r}")
+    found = images.table[SOURCE].astype(str)
     for source in wanted:
         if source not in set(found):
             raise UserError(f"data.train_only={sources}: no image of source {source!r}; {nearest(source, set(found))}")
