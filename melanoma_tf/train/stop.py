@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import time
 
-from melanoma_tf.errors import Interrupted
-
 RESERVE = 2.0  # times the longest step and the longest save seen so far
 
 
@@ -41,11 +39,6 @@ class Stop:
     def note(self, what: str, seconds: float) -> None:
         """Tells how long a `step` or a `save` took."""
         self._longest[what] = max(self._longest.get(what, 0.0), seconds)
-
-    def require_going_on(self) -> None:
-        """Raises Interrupted where a request is there; for places where nothing needs to be saved."""
-        if self():
-            raise Interrupted("stopped between two checkpoints; the same command continues")
 
     def _ask(self, number, frame) -> None:
         self.asked = True
