@@ -107,3 +107,13 @@ def on_each_replica(variables: Sequence[tf.Variable], change: Callable, *values:
             strategy.extended.update(variable, change, args=tuple(own), group=False)
 
     tf.distribute.get_replica_context().merge_call(merged, args=values)
+
+
+def average_over_replicas(variables: Sequence[tf.Variable]) -> None:
+    """Gives every replica's copy the mean of all copies. To be called within `strategy.run`, by all replicas."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1 and variables:
+        # Copies, since a variable's own read says no device, which the all-reduce of several processes asks for.
+        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(one) for one in variables])
+        for variable, mean in zip(variables, means):
+            variable.assign(mean)

@@ -53,15 +53,21 @@ def both(command):
     return [(*process.communicate(timeout=900), process.returncode) for process in processes]
 
 
-def record(competition: Path, strategy_name: str, devices: int) -> dict:
+def spread(strategy, variables) -> float:
+    """How far the replicas' copies of a variable are from each other, at most."""
+    copies = [[copy.numpy() for copy in strategy.experimental_local_results(one)] for one in variables]
+    return max(float(np.ptp(values, axis=0).max()) for values in copies)
+
+
+def record(competition: Path, strategy_name: str, devices: int, frozen: bool = True) -> dict:
     """Six steps and then the predictions of all images. BatchNormalization, which sees its replica's part of a batch
-    alone, is frozen."""
+    alone, is frozen unless asked otherwise."""
     from melanoma_tf import config, distribute
     from melanoma_tf.data.cache import hold_decoded
     from melanoma_tf.data.image_set import load_image_set
     from melanoma_tf.data.pipeline import distributed, eval_dataset, train_dataset
     from melanoma_tf.inference import build_predict_step, predict_rows
-    from melanoma_tf.keras_compat import keras
+    from melanoma_tf.keras_compat import as_tensorflow, keras
     from melanoma_tf.models import build_model
     from melanoma_tf.models.pretrained import flat_layers
     from melanoma_tf.optimizers import build_optimizer
@@ -77,7 +83,7 @@ def record(competition: Path, strategy_name: str, devices: int) -> dict:
         model = build_model(recipe.model, 32)
         for layer in flat_layers(model):
             if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+                layer.trainable = not frozen
         optimizer = build_optimizer(recipe.train)
         optimizer.build(model.trainable_variables)
     step = build_train_step(strategy, model, optimizer, recipe)
@@ -94,12 +100,14 @@ def record(competition: Path, strategy_name: str, devices: int) -> dict:
     ]
     batches = distributed(strategy, lambda share: eval_dataset(images, np.arange(48), **options, share=share))
     probability = predict_rows(build_predict_step(strategy, model, None), batches, 48)
-    return {"losses": losses, "probability": probability.tolist(), "replicas": strategy.num_replicas_in_sync}
+    apart = spread(strategy, [as_tensorflow(variable) for variable in model.variables])
+    return {"losses": losses, "probability": probability.tolist(), "spread": apart,
+            "replicas": strategy.num_replicas_in_sync}  # fmt: skip
 
 
-def recording(competition, strategy, devices=1):
+def recording(competition, strategy, devices=1, frozen=True):
     code = (f"import json; from pathlib import Path; from tests.test_distribute import record;"
-            f"print(json.dumps(record(Path({str(competition)!r}), {strategy!r}, {devices})))")  # fmt: skip
+            f"print(json.dumps(record(Path({str(competition)!r}), {strategy!r}, {devices}, {frozen})))")  # fmt: skip
     return [sys.executable, "-c", code]
 
 
@@ -117,6 +125,14 @@ def test_several_devices_train_and_predict_like_one(competition_original, one_de
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_alike(json.loads(done.stdout.splitlines()[-1]), one_device, devices)
+
+
+def test_replicas_hold_the_same_statistics_after_every_step(competition_original):
+    """Else a prediction depends on the replica that makes it, and a checkpoint, which holds one copy, is not the run."""
+    command = recording(competition_original, "mirrored", 2, frozen=False)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["spread"] == 0.0
 
 
 def test_two_processes_train_and_predict_like_one(competition_original, one_device):
@@ -161,6 +177,20 @@ def test_two_processes_make_the_run_of_two_devices_and_the_chief_alone_writes_it
     (text, got), (expected, want) = numbers(run), numbers(two_devices)
     assert text == expected
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_two_devices_go_on_within_an_epoch_to_the_same_bits(competition_original, two_devices, tmp_path):
+    run = tmp_path / "run"
+    more = ("--strategy=mirrored", "--cpu_devices=2", "--set=train.checkpoint_minutes=0")
+    command = program(*train_arguments(competition_original, run, *more))
+    process = start(command)
+    wait_for(lambda: (run / "fold_0" / "checkpoint" / "000002").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=400)
+    assert process.returncode == 75
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "continuing at epoch" in done.stderr, done.stderr
+    assert contents(run) == contents(two_devices)
 
 
 def test_a_stop_of_one_process_stops_both_and_they_go_on_together(competition_original, two_devices, tmp_path):

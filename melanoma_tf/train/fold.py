@@ -30,7 +30,7 @@ from melanoma_tf.train.contact_sheet import write_contact_sheet
 from melanoma_tf.train.memory import shortage_named
 from melanoma_tf.train.parts import build_steps
 from melanoma_tf.train.plan import Fold
-from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics, join_statistics
+from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics
 from melanoma_tf.train.step import build_train_step, step_seed
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.trainee import build_trainee
@@ -195,7 +195,6 @@ class FoldRun:
 
     def _finish_epoch(self, epoch: int) -> None:
         """Validates, records, saves: history and weights first, the checkpoint that counts them last."""
-        join_statistics(self.strategy, self.model, self.judged)
         for follower in self.trainee.followers.values():
             follower.after_epoch(epoch, lambda: self._estimate_statistics(epoch))
         images, seconds = self.steps_per_epoch * self.config.train.batch_size, float(self.checkpoint.seconds)

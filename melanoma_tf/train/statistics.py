@@ -1,4 +1,4 @@
-"""The statistics of BatchNormalization: estimated anew for weights that no training step has run with, or joined."""
+"""The statistics of BatchNormalization: estimated anew for weights that no training step has run with."""
 
 from __future__ import annotations
 
@@ -52,13 +52,3 @@ def estimate_statistics(model: keras.Model, step: Callable, batches: Iterable[tu
         count += 1
     for variable, total in zip(running_statistics(model), sums or []):
         variable.assign((total / count).astype(np.float32))
-
-
-def join_statistics(strategy: tf.distribute.Strategy, *models: keras.Model) -> None:
-    """Gives every replica the mean of BatchNormalization's moving averages, each of its own part until then: else a
-    prediction depends on the replica that makes it, and on whether a checkpoint, which holds the mean, was read.
-    """
-    if strategy.num_replicas_in_sync > 1:
-        with strategy.scope():
-            for variable in (variable for model in models for variable in model.non_trainable_variables):
-                variable.assign(tf.convert_to_tensor(variable))

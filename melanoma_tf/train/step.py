@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
+from melanoma_tf.distribute import average_over_replicas
 from melanoma_tf.keras_compat import keras, scaled_loss, step_randomness, unscaled_gradients
+from melanoma_tf.models.normalizations import running_statistics
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.followers import Follower
 from melanoma_tf.train.objective import Objective
@@ -46,7 +48,7 @@ def build_train_step(
     objective, replicas = Objective(config), strategy.num_replicas_in_sync
     global_batch, parts = float(config.train.batch_size), config.train.accumulation
     augment_share = compiled_augmentation(config, replicas)
-    update = build_update(model, optimizer, config.train, followers)
+    update, statistics = build_update(model, optimizer, config.train, followers), running_statistics(model)
 
     def gradients_of(share, seed):
         inputs = {"image": share["image"], "meta": share["meta"]}
@@ -66,6 +68,8 @@ def build_train_step(
             return in_parts(gradients_of, share, fold_in(seed, replica), model.trainable_variables, parts)
 
         loss, gradients = sharpness_aware(loss_and_gradients, model, config.train.sam_rho)
+        # At every step, so that a prediction does not depend on the replica, and a checkpoint of one copy is the run.
+        average_over_replicas(statistics)
         update(unscaled_gradients(optimizer, gradients), learning_rate)
         return loss
 
