@@ -128,7 +128,7 @@ def test_several_devices_train_and_predict_like_one(competition_original, one_de
 
 
 def test_replicas_hold_the_same_statistics_after_every_step(competition_original):
-    """Else a prediction depends on the replica that makes it, and a checkpoint, which holds one copy, is not the run."""
+    """Else a prediction depends on the replica that makes it, and a checkpoint, of one copy, is not the run."""
     command = recording(competition_original, "mirrored", 2, frozen=False)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
