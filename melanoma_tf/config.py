@@ -23,6 +23,7 @@ class DataConfig:
     melanoma_repeat: how often a melanoma comes in an epoch. source_weights: the same for images of a source, by the
     table's column `source`: `isic2019=0.5,ham=2`; fractions take turns.
     train_only: sources, such as `isic2018,isic2019`, that train in every fold and validate in none.
+    pseudo_labels: folder of a finished run; the test images train too, labelled in each fold by that run's model of it.
     cache: decode once and keep the images in `memory`, on `disk`, or not (`none`); `auto`: in memory where they fit,
     else on disk where cache_dir names a folder that holds them. Nothing but speed depends on it. cache_memory_mb: what
     memory may take, 0 = half of what is free. cache_dir: folder of the file, without it the run's own.
@@ -35,6 +36,7 @@ class DataConfig:
     melanoma_repeat: float = 1.0
     source_weights: str = ""
     train_only: str = ""
+    pseudo_labels: str = ""
     cache: str = "auto"
     cache_memory_mb: int = 0
     cache_dir: str = ""

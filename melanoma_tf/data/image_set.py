@@ -11,7 +11,7 @@ import pandas as pd
 
 from melanoma_tf import tables
 from melanoma_tf.data import shards
-from melanoma_tf.data.index import ShardIndex, index_shards, require_as_in_manifest
+from melanoma_tf.data.index import ShardIndex, index_shards, join_indices, require_as_in_manifest
 from melanoma_tf.data.rescue import index_rescued
 from melanoma_tf.errors import UserError
 
@@ -80,6 +80,14 @@ def load_image_set(
     _require_same_images(index, table, str(csv), os.path.dirname(paths[0]))
     values = table["target"].to_numpy(np.float32) if target else np.zeros(len(table), np.float32)
     return ImageSet(index, table, tables.metadata_features(table), values, target)
+
+
+def join_image_sets(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Both as one set, the rows of `second` behind those of `first`, without labels. Raises UserError for an image that
+    is in both."""
+    table = pd.concat([first.table, second.table], ignore_index=True)
+    meta, target = (np.concatenate([getattr(one, name) for one in (first, second)]) for name in ("meta", "target"))
+    return ImageSet(join_indices(first.index, second.index), table, meta, target, first.has_target)
 
 
 def _without_lost(table: pd.DataFrame, index: ShardIndex, lost: int) -> pd.DataFrame:

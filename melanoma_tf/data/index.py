@@ -82,6 +82,17 @@ def make_index(paths: tuple[str, ...], surveyed: list[list[Surveyed]]) -> ShardI
     return ShardIndex(paths, names, shard_of, total, sizes, files.sha256(content.encode()))
 
 
+def join_indices(first: ShardIndex, second: ShardIndex) -> ShardIndex:
+    """The index of both sets of shards. Raises UserError for an image that is in both."""
+    paths, names = first.paths + second.paths, first.names + second.names
+    shard_of = first.shard_of + tuple(len(first.paths) + number for number in second.shard_of)
+    _require_unique(names, shard_of, paths)
+    return ShardIndex(
+        paths, names, shard_of, first.bytes_total + second.bytes_total, np.concatenate([first.sizes, second.sizes]),
+        files.sha256(f"{first.fingerprint} {second.fingerprint}".encode()),
+    )  # fmt: skip
+
+
 def survey_shard(path: str) -> Iterator[Surveyed]:
     """Every record of a shard. Raises UserError at the first that is damaged, and for a count that the name denies."""
     number = 0

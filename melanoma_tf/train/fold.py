@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -52,6 +53,7 @@ class FoldRun:
         stop: Stop | None = None,
         workers: Workers | None = None,
     ):
+        train = train if fold.labels is None else dataclasses.replace(train, labels=fold.labels)
         self.config, self.fold, self.train, self.strategy = config, fold, train, strategy
         self.stop, self.workers = stop or Stop(), workers or Workers(strategy)
         self.sampling = Sampling(train, fold.train_rows, config.data)

@@ -21,13 +21,14 @@ class Fold:
     """What one fold works on.
 
     Attributes: name: `0`, `1`, ... or `all`; folder: where it writes; train_rows, valid_rows: int[n] rows of the train
-    table; valid_rows is empty for `all`.
+    table; valid_rows is empty for `all`. labels: float32[N,C], what this fold trains on in the place of the truth.
     """
 
     name: str
     folder: Path
     train_rows: np.ndarray
     valid_rows: np.ndarray
+    labels: np.ndarray | None = None
 
 
 def plan_folds(

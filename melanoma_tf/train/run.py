@@ -37,6 +37,7 @@ from melanoma_tf.train.fold import FoldRun
 from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
 from melanoma_tf.train.plan import ALL, Fold, plan_folds
+from melanoma_tf.train.pseudo_labels import add_pseudo_labels
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
 
@@ -74,10 +75,13 @@ def train(
     path = folds_csv or f"{data_dir.rstrip('/')}/folds.csv"
     fold_of = None if fold == ALL else folding.read_folds(path, images.table, partial=salvage)
     plan = plan_folds(fold, fold_of, images, Path(work_dir), config.data.train_only)
+    if config.data.pseudo_labels:
+        images, plan = add_pseudo_labels(images, test, plan, config.data.pseudo_labels)
+    truth = _fingerprint(images, *(one.labels for one in plan))
     identity = {
         "command": command, "versions": _versions(), "data_dir": data_dir, "train_csv": train_csv,
         "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
-        "images": {"train": _fingerprint(images), "test": _fingerprint(test) if test else None},
+        "images": {"train": truth, "test": _fingerprint(test) if test else None},
         "folds": None if fold_of is None else {"path": path, "sha256": files.sha256(fold_of.tobytes())},
         "fold_names": [one.name for one in plan],
     }  # fmt: skip
@@ -130,11 +134,12 @@ def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
     return load_image_set(data_dir, test_csv or default, "test", target=False, salvage=salvage)
 
 
-def _fingerprint(images: ImageSet) -> str:
-    """Hash of the names, truths and shards' layout: what must be the same when a run goes on."""
+def _fingerprint(images: ImageSet, *labels: np.ndarray | None) -> str:
+    """Hash of the names, truths, labels and shards' layout: what must be the same when a run goes on."""
     truth = images.target if images.labels is None else images.labels
     layout = json.dumps([list(map(str, images.names)), truth.tolist(), list(images.index.names)])
-    return files.sha256(layout.encode())
+    more = b"".join(one.tobytes() for one in labels if one is not None)
+    return files.sha256(layout.encode() + more)
 
 
 def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
