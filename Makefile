@@ -5,6 +5,7 @@ PYTHON ?= python3
 STACK ?= keras3
 VENV ?= .venv-$(STACK)
 DEMO ?= .demo-$(STACK)
+JOBS ?= 2
 
 # tensorflow-cpu is a third of the download but exists for Linux and Windows on x86-64 only.
 TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),cpu,tf)
@@ -16,7 +17,7 @@ BIN = $(CURDIR)/$(VENV)/bin
 SHARDS = $(DEMO)/shards
 RUN = $(DEMO)/run
 
-.PHONY: demo test lint types clean
+.PHONY: demo test coverage lint types clean
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -46,8 +47,12 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+# A file's tests stay in one process, so that the runs which they share are made once.
 test: lint types
-	$(BIN)/python -m pytest --cov=melanoma_tf --cov=tfrecord_tools --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov=melanoma_tf --cov=tfrecord_tools --cov-report=term:skip-covered
 
 clean:
 	rm -rf .venv-* .demo-* *.egg-info build dist

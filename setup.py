@@ -29,7 +29,7 @@ EXTRAS = {
     "dev": [
         "hypothesis>=6", "ipykernel>=6", "jupytext>=1.16", "mypy>=1.10", "nbclient>=0.10",
         "opencv-python-headless>=4.8", "pandas-stubs", "pylibjpeg-libjpeg>=2.2", "pytest>=8", "pytest-cov>=5",
-        "ruff>=0.6", "types-protobuf",
+        "pytest-xdist>=3.6", "ruff>=0.6", "types-protobuf",
     ],
 }  # fmt: skip
 
