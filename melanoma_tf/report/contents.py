@@ -17,7 +17,7 @@ from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions, read_predictions
 from melanoma_tf.report.records import check_blend, check_context
 
-HISTORY_COLUMNS = ("epoch", "loss", "val_auc")
+HISTORY_COLUMNS = ("epoch", "loss")
 ALL = "all"  # the name of the fold that trains on every image
 
 
@@ -172,7 +172,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_history(folder: Path, fold: str) -> pd.DataFrame:
     path = _require(folder, f"fold_{fold}/history.csv")
     history = tables.read_csv(path)
-    tables.require_columns(history, HISTORY_COLUMNS, path)
+    tables.require_columns(history, HISTORY_COLUMNS if fold == ALL else (*HISTORY_COLUMNS, "val_auc"), path)
     if history.empty:
         raise UserError(f"the run {folder} is not finished: {path} has no epoch; run the same train command again")
     numbers = history[["epoch", "loss"]].apply(pd.to_numeric, errors="coerce")

@@ -55,8 +55,9 @@ def _training(history: pd.DataFrame) -> tuple[str, ...]:
 
 def _learning_curves(run: Run) -> str:
     curves = [markup.figure("Training loss", figures.learning(run.history, "loss", "Training loss"))]
-    if any(pd.to_numeric(history["val_auc"], errors="coerce").notna().any() for history in run.history.values()):
-        chart = figures.learning(run.history, "val_auc", "AUC")
+    judged = {fold: history for fold, history in run.history.items() if "val_auc" in history}
+    if any(pd.to_numeric(history["val_auc"], errors="coerce").notna().any() for history in judged.values()):
+        chart = figures.learning(judged, "val_auc", "AUC")
         curves.append(markup.figure("AUC on the held-out fold", chart))
     return markup.pair(*curves)
 
