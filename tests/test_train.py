@@ -1,6 +1,7 @@
 """Training end to end on a tiny competition: predictions, resume after kill -9, the same bytes twice."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,20 @@ def test_kill_minus_nine_then_the_same_command_gives_the_undisturbed_run(
     assert process.returncode == -signal.SIGKILL
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert contents(run) == contents(finished_run)
+    assert not list(run.glob("**/*.part*"))
+
+
+def test_what_a_killed_run_was_writing_is_cleared_away(competition_original, finished_run, run_command, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    left = [run / "fold_0" / ".part-1.last.weights.h5", run / "fold_1" / ".oof.csv.1.part", run / ".config.json.1.part"]
+    for path in left:
+        path.write_bytes(b"half")
+    other = run / ".report.html.1.part"
+    other.write_bytes(b"somebody else's")
+    code, _, err = run_command(*train_arguments(competition_original, run))
+    assert code == 0, err
+    assert not any(path.exists() for path in left) and other.exists()
     assert contents(run) == contents(finished_run)
 
 

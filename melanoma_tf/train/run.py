@@ -42,6 +42,8 @@ from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
 
 LOCK = ".lock"
+# Files that a killed run was writing; a report may be writing its own beside them.
+LEFT = ("fold_*/.*.part", "fold_*/.part-*", ".*.csv.*.part", ".*.json.*.part")
 
 
 def train(
@@ -145,6 +147,8 @@ def _fingerprint(images: ImageSet, *labels: np.ndarray | None) -> str:
 def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
     """Starts a run folder, or makes sure that the one there is of this very run."""
     known = work_dir / "config.json"
+    for path in (path for pattern in LEFT for path in work_dir.glob(pattern)):
+        path.unlink()
     if overwrite:
         for folder in work_dir.glob("fold_*"):
             shutil.rmtree(folder)
