@@ -17,7 +17,8 @@ from melanoma_tf.ranges import CHOICES, RANGES, VIEW_COUNTS
 class DataConfig:
     """Input; see docs/input.md.
 
-    image_size: side in pixels of what the model sees. shuffle_memory_mb: size of the shuffle buffer of encoded records;
+    image_size: side in pixels of what the model sees. progressive_sizes: smaller ones for the first epochs, such as
+    `96,128`; all sizes share the epochs equally. shuffle_memory_mb: size of the shuffle buffer of encoded records;
     everything is shuffled at once where the set fits.
     crop: 0, or the share of both sides that is kept, at random places in training, central in prediction.
     melanoma_repeat: how often a melanoma comes in an epoch. source_weights: the same for images of a source, by the
@@ -31,6 +32,7 @@ class DataConfig:
     """
 
     image_size: int = 256
+    progressive_sizes: str = ""
     shuffle_memory_mb: int = 1024
     crop: float = 0.0
     melanoma_repeat: float = 1.0
@@ -103,6 +105,7 @@ class ModelConfig:
     color_constancy: take the colour of the light out of every image first.
     target: what is asked for, a name in `targets.TARGETS`: `binary`, `diagnosis3`, `diagnosis4` or `diagnosis9`.
     auxiliary: what else is asked for in training, of `site,sex,age`. pooling: a name in `models.heads.POOLINGS`.
+    rematerialize: compute the backbone's activations again for the gradient, to save memory.
     multi_sample_dropout: masks of the dropout; their logits are averaged. batch_norm: `train`, or `frozen` as loaded;
     batch_norm_momentum: of its averages, 0 = as the backbone has it.
     """
@@ -118,6 +121,7 @@ class ModelConfig:
     auxiliary: str = ""
     pooling: str = "average"
     multi_sample_dropout: int = 1
+    rematerialize: bool = False
     batch_norm: str = "train"
     batch_norm_momentum: float = 0.0
 

@@ -59,7 +59,7 @@ def spread(strategy, variables) -> float:
     return max(float(np.ptp(values, axis=0).max()) for values in copies)
 
 
-def record(competition: Path, strategy_name: str, devices: int, frozen: bool = True) -> dict:
+def record(competition: Path, strategy_name: str, devices: int, frozen: bool = True, *settings: str) -> dict:
     """Six steps and then the predictions of all images. BatchNormalization, which sees its replica's part of a batch
     alone, is frozen unless asked otherwise."""
     from melanoma_tf import config, distribute
@@ -71,20 +71,21 @@ def record(competition: Path, strategy_name: str, devices: int, frozen: bool = T
     from melanoma_tf.models import build_model
     from melanoma_tf.models.pretrained import flat_layers
     from melanoma_tf.optimizers import build_optimizer
+    from melanoma_tf.precision import computing_in, with_loss_scale
     from melanoma_tf.train.step import build_train_step, step_seed
 
     distribute.make_deterministic()
     if devices > 1:
         distribute.split_cpu(devices)
-    recipe = config.override(config.load_recipe("demo"), [*TINY, "model.dropout=0"])
+    recipe = config.override(config.load_recipe("demo"), [*TINY, "model.dropout=0", *settings])
     strategy = distribute.make_strategy(strategy_name)
     keras.utils.set_random_seed(1)
-    with strategy.scope():
+    with strategy.scope(), computing_in(recipe.train.precision):
         model = build_model(recipe.model, 32)
         for layer in flat_layers(model):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = not frozen
-        optimizer = build_optimizer(recipe.train)
+        optimizer = with_loss_scale(build_optimizer(recipe.train), recipe.train.precision)
         optimizer.build(model.trainable_variables)
     step = build_train_step(strategy, model, optimizer, recipe)
     images = load_image_set(str(competition), str(competition / "train.csv"), "train", target=True)
@@ -105,9 +106,10 @@ def record(competition: Path, strategy_name: str, devices: int, frozen: bool = T
             "replicas": strategy.num_replicas_in_sync}  # fmt: skip
 
 
-def recording(competition, strategy, devices=1, frozen=True):
+def recording(competition, strategy, devices=1, frozen=True, *settings):
     code = (f"import json; from pathlib import Path; from tests.test_distribute import record;"
-            f"print(json.dumps(record(Path({str(competition)!r}), {strategy!r}, {devices}, {frozen})))")  # fmt: skip
+            f"print(json.dumps(record(Path({str(competition)!r}), {strategy!r}, {devices}, {frozen}, *{settings})))"
+            )  # fmt: skip
     return [sys.executable, "-c", code]
 
 
@@ -141,11 +143,23 @@ def test_two_processes_train_and_predict_like_one(competition_original, one_devi
         assert_alike(json.loads(out.splitlines()[-1]), one_device, 2)
 
 
-def assert_alike(got, want, replicas):
+def test_several_devices_in_float16_train_like_one_with_one_loss_scale(competition_original):
+    """With accumulation and a sharpness-aware step besides; numbers of 11 bits, so 1 %."""
+    settings = ("train.precision=mixed_float16", "train.accumulation=2", "train.sam_rho=0.05")
+    commands = [recording(competition_original, name, devices, True, *settings)
+                for name, devices in (("one", 1), ("mirrored", 2))]  # fmt: skip
+    done = [subprocess.run(command, capture_output=True, text=True) for command in commands]
+    assert [one.returncode for one in done] == [0, 0], done
+    one, two = (json.loads(one.stdout.splitlines()[-1]) for one in done)
+    assert two["spread"] == 0.0
+    assert_alike(two, one, 2, 0.01)
+
+
+def assert_alike(got, want, replicas, tolerance=TOLERANCE):
     assert got["replicas"] == replicas and len(got["losses"]) == 6
     print("\n", got["losses"], "\n", want["losses"])
-    np.testing.assert_allclose(got["losses"], want["losses"], rtol=TOLERANCE)
-    np.testing.assert_allclose(got["probability"], want["probability"], atol=TOLERANCE)
+    np.testing.assert_allclose(got["losses"], want["losses"], rtol=tolerance)
+    np.testing.assert_allclose(got["probability"], want["probability"], atol=tolerance)
     assert np.isfinite(got["probability"]).all()
 
 

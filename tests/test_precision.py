@@ -61,11 +61,12 @@ def losses(recipe, steps=5):
     return found, [weight.numpy() for weight in model.trainable_variables]
 
 
+@pytest.mark.parametrize("rho", [0, 0.1], ids=["plain", "sharpness-aware"])
 @pytest.mark.parametrize("parts", [2, 8])
-def test_accumulation_gives_the_numbers_of_the_whole_batch(parts):
+def test_accumulation_gives_the_numbers_of_the_whole_batch(parts, rho):
     """Without BatchNormalization and dropout: sums in another order, 1e-5."""
-    whole, whole_weights = losses(recipe_of())
-    in_parts, weights = losses(recipe_of(f"train.accumulation={parts}"))
+    whole, whole_weights = losses(recipe_of(f"train.sam_rho={rho}"))
+    in_parts, weights = losses(recipe_of(f"train.accumulation={parts}", f"train.sam_rho={rho}"))
     np.testing.assert_allclose(in_parts, whole, rtol=1e-5)
     for got, want in zip(weights, whole_weights):
         np.testing.assert_allclose(got, want, atol=2e-5)
@@ -87,8 +88,16 @@ def test_16_bits_learn_like_32_with_head_and_weights_in_32(kind, tolerance):
     np.testing.assert_allclose(losses(recipe)[0], losses(recipe_of())[0], rtol=tolerance)
 
 
-def test_an_overflow_halves_the_loss_scale_and_changes_no_weight():
-    recipe = recipe_of("train.precision=mixed_float16")
+def test_a_loss_scale_does_not_lengthen_the_way_uphill():
+    """A sharpness-aware step takes its direction from scaled gradients; the distance must be rho all the same."""
+    half, single = (losses(recipe_of(f"train.precision={kind}", "train.sam_rho=0.1"))[0]
+                    for kind in ("mixed_float16", "float32"))  # fmt: skip
+    np.testing.assert_allclose(half, single, rtol=0.005)
+
+
+@pytest.mark.parametrize("more", [(), ("train.sam_rho=0.1",), ("train.sam_rho=0.1", "train.accumulation=2")], ids=len)
+def test_an_overflow_halves_the_loss_scale_and_changes_no_weight(more):
+    recipe = recipe_of("train.precision=mixed_float16", *more)
     model, optimizer, step = build(recipe)
     scale = optimizer.dynamic_scale if hasattr(optimizer, "dynamic_scale") else optimizer._loss_scale.current_loss_scale
     scale.assign(2.0**127)  # every gradient becomes infinite
@@ -145,7 +154,7 @@ def test_memory_is_the_sum_of_what_the_layers_put_out():
     model, optimizer, _ = build(recipe_of(), frozen=False)
     stages = 3 * (16 * 16 * 16 + 8 * 8 * 24 + 4 * 4 * 32)
     numbers = 32 * 32 * 3 + stages + 32 + 32 + 1  # normalisation, stages, pool, dropout, logits
-    found = memory.estimate(model, optimizer, 32)
+    found = memory.estimate(model, optimizer, recipe_of())
     assert found.image == 4 * numbers + 32 * 32 * 3 * 5
     trainable = 3 * 9 * 16 + 16 * 9 * 24 + 24 * 9 * 32 + 2 * (16 + 24 + 32) + 33
     moving = 2 * (16 + 24 + 32)
@@ -169,7 +178,7 @@ def test_a_device_without_memory_says_which_batch_would_fit(competition_original
     code, _, err = run_command(*arguments(competition_original, tmp_path / "run"))
     assert code == 2 and len(err) == 1
     assert "out of memory with train.batch_size=8" in err[0] and "train.batch_size=4 would need about" in err[0]
-    assert "train.accumulation=2" in err[0]
+    assert "train.accumulation=2, or model.rematerialize=true" in err[0]
 
 
 def test_a_dry_run_tells_what_it_would_take_and_writes_nothing(competition_original, run_command, tmp_path):

@@ -2,6 +2,7 @@
 `BACKBONES`.
 
 A backbone takes images in [0, 1], float32[B,S,S,3], normalises them itself and returns a feature map [B,H,W,C].
+`size` is S, or None for any even one: Keras pads the stem by the parity of S.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BUILT_DROP_CONNECT = 0.2
 V2_VERSIONS = ("B0", "B1", "B2", "B3", "S", "M", "L")
 
 
-def keras_efficientnet(version: str, topology: str, drop_connect: float, size: int) -> keras.Model:
+def keras_efficientnet(version: str, topology: str, drop_connect: float, size: int | None) -> keras.Model:
     """EfficientNet B0-B7 of `tf.keras.applications` (Tan & Le 2019, arXiv 1905.11946).
 
     Keras adds a Rescaling layer when it loads its ImageNet weights and leaves mean and variance at 0 and 1 when it does
@@ -61,7 +62,7 @@ def _padding_within(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     return None
 
 
-def keras_efficientnet_v2(version: str, topology: str, drop_connect: float, size: int) -> keras.Model:
+def keras_efficientnet_v2(version: str, topology: str, drop_connect: float, size: int | None) -> keras.Model:
     """EfficientNetV2 B0-B3, S, M, L of `tf.keras.applications` (Tan & Le 2021, arXiv 2104.00298).
 
     B0-B3 were trained on images less ImageNet's mean by its deviation, S, M and L on images in [-1, 1].
@@ -94,7 +95,7 @@ def _as_torchvision(layer: keras.layers.Layer, version: str) -> keras.layers.Lay
     return layer.__class__.from_config(config)
 
 
-def package_efficientnet(version: str, topology: str, drop_connect: float, size: int) -> keras.Model:
+def package_efficientnet(version: str, topology: str, drop_connect: float, size: int | None) -> keras.Model:
     """EfficientNet B0-B7 of the `efficientnet` package 1.1.1, the way to its noisy-student weights.
 
     It expects normalised images; the normalisation is added in front.
@@ -109,7 +110,7 @@ def package_efficientnet(version: str, topology: str, drop_connect: float, size:
     return keras.Model(inputs, backbone(normalization()(inputs)), name=f"efficientnet_package_{version.lower()}")
 
 
-def tiny(topology: str, drop_connect: float, size: int) -> keras.Model:
+def tiny(topology: str, drop_connect: float, size: int | None) -> keras.Model:
     """Three strided convolutions: for tests and the demo, where seconds count and accuracy does not."""
     inputs = keras.Input((size, size, 3))
     features = normalization()(inputs)
@@ -122,7 +123,7 @@ def tiny(topology: str, drop_connect: float, size: int) -> keras.Model:
     return rebuild(keras.Model(inputs, features, name="tiny"), accelerate)
 
 
-BACKBONES: dict[str, Callable[[str, float, int], keras.Model]] = {
+BACKBONES: dict[str, Callable[[str, float, int | None], keras.Model]] = {
     "tiny": tiny,
     **{f"efficientnet_b{n}": partial(keras_efficientnet, f"B{n}") for n in range(8)},
     **{f"efficientnet_v2_{version.lower()}": partial(keras_efficientnet_v2, version) for version in V2_VERSIONS},

@@ -12,15 +12,16 @@ from melanoma_tf.keras_compat import keras
 from melanoma_tf.models import heads, pretrained
 from melanoma_tf.models.backbones import BACKBONES
 from melanoma_tf.models.color_constancy import ShadesOfGrey
+from melanoma_tf.models.rematerialize import rematerialized
 from melanoma_tf.tables import METADATA_WIDTH
 
 
-def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = True) -> keras.Model:
+def build_model(config: ModelConfig, size: int | None, *, pretrained_weights: bool = True) -> keras.Model:
     """The network of a configuration.
 
     Args:
-      config: backbone, weights, head. size: side S of the images. pretrained_weights: False leaves `config.weights`
-        unread, for a model whose own weights are loaded next.
+      config: backbone, weights, head. size: side S of the images; None builds it for any even S, with the same
+        weights. pretrained_weights: False leaves `config.weights` unread, for a model whose own are loaded next.
 
     Returns: model from {"image": float32[B,S,S,3] in [0,1], "meta": float32[B,M]} to logits float32[B,C], see
       `targets`; with auxiliary heads to a dictionary of "logits" and theirs, see `heads`.
@@ -32,6 +33,8 @@ def build_model(config: ModelConfig, size: int, *, pretrained_weights: bool = Tr
     if pretrained_weights and config.weights != "none":
         pretrained.load(backbone, config)
     _set_batch_norm(backbone, config)
+    if config.rematerialize:
+        backbone = rematerialized(backbone)
     image = keras.Input((size, size, 3), name="image")
     meta = keras.Input((METADATA_WIDTH,), name="meta")
     seen = ShadesOfGrey(name="color_constancy")(image) if config.color_constancy else image

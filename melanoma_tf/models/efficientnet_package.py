@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def build(version: str, shape: tuple[int, int, int]) -> Any:
+def build(version: str, shape: tuple[int | None, int | None, int]) -> Any:
     """Its EfficientNet without a head, weights initialised at random."""
     import efficientnet.tfkeras as efficientnet
 

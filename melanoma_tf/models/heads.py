@@ -52,8 +52,7 @@ class AttentionPooling(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        _, height, width, channels = inputs.shape
-        positions = tf.reshape(inputs, [-1, height * width, channels])
+        positions = tf.reshape(inputs, [tf.shape(inputs)[0], -1, inputs.shape[-1]])
         share = tf.nn.softmax(positions @ tf.cast(self.kernel, inputs.dtype), axis=1)
         return tf.reduce_sum(positions * share, axis=1)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 from melanoma_tf.keras_compat import keras
@@ -17,3 +20,13 @@ def normalizations(model: keras.Model) -> list[keras.layers.Layer]:
 def running_statistics(model: keras.Model) -> list[tf.Variable]:
     """Mean and variance of each of those layers, one after another."""
     return [part for layer in normalizations(model) for part in (layer.moving_mean, layer.moving_variance)]
+
+
+@contextlib.contextmanager
+def statistics_kept(model: keras.Model) -> Iterator[None]:
+    """What is computed within it leaves them as they were before."""
+    statistics = running_statistics(model)
+    kept = [tf.identity(tf.convert_to_tensor(variable)) for variable in statistics]
+    yield
+    for variable, value in zip(statistics, kept):
+        variable.assign(value)

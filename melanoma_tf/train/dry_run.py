@@ -10,6 +10,7 @@ import tensorflow as tf
 from melanoma_tf.progress import duration
 from melanoma_tf.train import memory
 from melanoma_tf.train.fold import FoldRun
+from melanoma_tf.train.sizes import size_of_epoch, sizes_of
 from melanoma_tf.train.step import step_seed
 
 TIMED_STEPS = 3
@@ -21,7 +22,7 @@ def describe(run: FoldRun, folds: int) -> str:
     Nothing is written; the model does a few steps.
     """
     config, model, replicas = run.config.train, run.model, run.strategy.num_replicas_in_sync
-    found, total = memory.estimate(model, run.optimizer, run.config.data.image_size), folds * config.epochs
+    found, total = memory.estimate(model, run.optimizer, run.config), folds * config.epochs
     own = config.batch_size // replicas // config.accumulation
     trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)
     steps, seconds = run.steps_per_epoch, _seconds_per_step(run)
@@ -39,7 +40,14 @@ def describe(run: FoldRun, folds: int) -> str:
 
 
 def _seconds_per_step(run: FoldRun) -> float:
-    batch, times = next(iter(run.batches(0, 0))), []
+    """The mean over the epochs, whose images may differ in size."""
+    seconds = {size: _seconds_at(run, size) for size in sizes_of(run.config)}
+    epochs = range(run.config.train.epochs)
+    return float(np.mean([seconds[size_of_epoch(run.config, epoch)] for epoch in epochs]))
+
+
+def _seconds_at(run: FoldRun, size: int) -> float:
+    batch, times = next(iter(run.batches(0, 0, size))), []
     for number in range(TIMED_STEPS + 1):  # the first compiles
         began = time.monotonic()
         float(run.train_step(batch, tf.constant(step_seed(run.config.seed, run.fold.name, number)), tf.constant(0.0)))

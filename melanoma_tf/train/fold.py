@@ -31,6 +31,7 @@ from melanoma_tf.train.contact_sheet import write_contact_sheet
 from melanoma_tf.train.memory import shortage_named
 from melanoma_tf.train.parts import build_steps
 from melanoma_tf.train.plan import Fold
+from melanoma_tf.train.sizes import size_of_epoch
 from melanoma_tf.train.statistics import ENOUGH_IMAGES, build_statistics_step, estimate_statistics
 from melanoma_tf.train.step import build_train_step, step_seed
 from melanoma_tf.train.stop import Stop
@@ -80,17 +81,19 @@ class FoldRun:
         files.make_folder(self.fold.folder)
         if self.checkpoint.restore():
             self._say(f"continuing at epoch {int(self.checkpoint.epoch) + 1}, step {int(self.checkpoint.step)}")
-        if int(self.checkpoint.epoch) < self.config.train.epochs:
-            data = self.config.data
-            # Of several processes none may leave alone; while they decode, a signal waits for the first step.
-            stop = self.stop if self.workers.count == 1 else lambda: False
-            hold_decoded(self.train, data.image_size, data, self.fold.folder.parent / "cache", stop)
         self.callbacks.on_train_begin()
         for epoch in range(int(self.checkpoint.epoch), self.config.train.epochs):
+            for size in (self.config.data.image_size, size_of_epoch(self.config, epoch)):
+                self._hold(size)  # validation is at the first
             self.callbacks.on_epoch_begin(epoch)
             self._train_epoch(epoch)
             self._finish_epoch(epoch)
         self.callbacks.on_train_end()
+
+    def _hold(self, size: int) -> None:
+        # Of several processes none may leave alone; while they decode, a signal waits for the next step.
+        stop = self.stop if self.workers.count == 1 else lambda: False
+        hold_decoded(self.train, size, self.config.data, self.fold.folder.parent / "cache", stop)
 
     def _train_epoch(self, epoch: int) -> None:
         """Steps from wherever the epoch stands to its end."""
@@ -149,13 +152,13 @@ class FoldRun:
                     losses = list(found[:count])
                 yield int(every[at]) + count - 1, float(rates[at + count - 1]), losses
 
-    def batches(self, epoch: int, first: int) -> tf.distribute.DistributedDataset:
-        """Batches of an epoch from its step `first` on, for the replicas."""
-        data = self.config.data
+    def batches(self, epoch: int, first: int, size: int | None = None) -> tf.distribute.DistributedDataset:
+        """Batches of an epoch from its step `first` on, for the replicas; images of the epoch's own side, or `size`."""
+        data, side = self.config.data, size or size_of_epoch(self.config, epoch)
         return distributed(
             self.strategy,
             lambda share: train_dataset(
-                self.train, self.fold.train_rows, image_size=data.image_size, batch_size=self.config.train.batch_size,
+                self.train, self.fold.train_rows, image_size=side, batch_size=self.config.train.batch_size,
                 seed=self.run_seed, epoch=epoch, start_step=first, shuffle_memory_mb=data.shuffle_memory_mb,
                 crop=data.crop, repeats=self.sampling.repeats(self.run_seed, epoch), share=share,
             ),
@@ -231,7 +234,8 @@ class FoldRun:
         count = min(self.steps_per_epoch, -(-ENOUGH_IMAGES // self.config.train.batch_size))
         numbers = range(epoch * self.steps_per_epoch, epoch * self.steps_per_epoch + count)
         seeds = (step_seed(self.config.seed, self.fold.name, number) for number in numbers)
-        estimate_statistics(self.judged, self.statistics_step, zip(seeds, self.batches(epoch, 0)))
+        batches = self.batches(epoch, 0, self.config.data.image_size)
+        estimate_statistics(self.judged, self.statistics_step, zip(seeds, batches))
 
     def _validate(self) -> dict[str, float]:
         if not len(self.fold.valid_rows):

@@ -12,7 +12,10 @@ import tensorflow as tf
 from melanoma_tf.config import Config
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import keras
+from melanoma_tf.models import build_model
 from melanoma_tf.models.pretrained import flat_layers
+from melanoma_tf.models.rematerialize import Rematerialized, parts_of
+from melanoma_tf.precision import computing_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +31,40 @@ class Memory:
         return self.weights + self.slots + images * self.image
 
 
-def estimate(model: keras.Model, optimizer: keras.optimizers.Optimizer, size: int) -> Memory:
+def estimate(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config) -> Memory:
     """What a step needs: float32 weights, their gradients and slots, and the output of every layer, which is kept for
-    the backward pass, in the type that the layer computes in, with the augmented image in float32 beside.
+    the backward pass, in the type that the layer computes in, with the augmented image in float32 beside; of a
+    rematerialised backbone what it keeps and its largest part.
 
-    It knows nothing of the working space of convolutions, of what the compiler fuses or of fragmentation.
+    It knows nothing of the working space of convolutions, of what the compiler fuses or of fragmentation. Of several
+    sizes the largest counts.
     """
     trainable = sum(_bytes(weight.shape, weight.dtype) for weight in model.trainable_variables)
     variables = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
-    layers = [layer for layer in flat_layers(model) if not isinstance(layer, keras.layers.InputLayer)]
+    sized = _of_known_size(model, config)
+    layers = flat_layers(sized)
+    layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
     activations = sum(_bytes(output.shape[1:], layer.compute_dtype) for layer in layers for output in _outputs(layer))
+    activations -= sum(_not_kept(layer) for layer in sized.layers if isinstance(layer, Rematerialized))
     return Memory(
         weights=sum(_bytes(weight.shape, weight.dtype) for weight in model.variables) + trainable,
         slots=sum(_bytes(slot.shape, slot.dtype) for slot in variables),
-        image=activations + size * size * 3 * (1 + 4),
+        image=activations + config.data.image_size**2 * 3 * (1 + 4),
     )
+
+
+def _of_known_size(model: keras.Model, config: Config) -> keras.Model:
+    """The model, or, where it takes several sizes and so its layers do not know theirs, one for the largest."""
+    if not config.data.progressive_sizes:
+        return model
+    with computing_in(config.train.precision):
+        return build_model(config.model, config.data.image_size, pretrained_weights=False)
+
+
+def _not_kept(backbone: Rematerialized) -> int:
+    """Bytes of an image beside what lies between the parts and the largest part."""
+    parts = [[call.size * tf.as_dtype(call.layer.compute_dtype).size for call in part] for part in parts_of(backbone)]
+    return sum(map(sum, parts)) - max(map(sum, parts)) - sum(part[-1] for part in parts)
 
 
 def _outputs(layer: keras.layers.Layer) -> list:
@@ -66,10 +88,11 @@ def shortage_named(
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        memory, batch = estimate(model, optimizer, config.data.image_size), getattr(config, key).batch_size
+        memory, batch = estimate(model, optimizer, config), getattr(config, key).batch_size
         own = batch // replicas // (config.train.accumulation if key == "train" else 1)
         half = batch // 2 // replicas * replicas
         other = f", or train.accumulation={2 * config.train.accumulation}" if key == "train" else ""
+        other += ", or model.rematerialize=true" if key == "train" and not config.model.rematerialize else ""
         advice = f"{key}.batch_size={half} would need about {shown(memory.batch(max(own // 2, 1)))}{other}"
         raise UserError(
             f"the device ran out of memory with {key}.batch_size={batch}: a step needs about "

@@ -38,6 +38,7 @@ from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
 from melanoma_tf.train.plan import ALL, Fold, plan_folds
 from melanoma_tf.train.pseudo_labels import add_pseudo_labels
+from melanoma_tf.train.sizes import sizes_of
 from melanoma_tf.train.stop import Stop
 from melanoma_tf.train.workers import Workers
 
@@ -180,6 +181,7 @@ def _require_buildable(config: Config) -> None:
     build_optimizer(config.train)
     require_one_average(config)
     snapshot_epochs(config)
+    sizes_of(config)
     model = build_model(config.model, config.data.image_size)
     freeze_stages(model, config.train.frozen_stages)
     rate_factors(model, config.train.layer_decay)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from melanoma_tf.distribute import on_each_replica
 from melanoma_tf.keras_compat import as_tensorflow, keras
-from melanoma_tf.models.normalizations import running_statistics
+from melanoma_tf.models.normalizations import statistics_kept
 
 
 def sharpness_aware(loss_and_gradients: Callable, model: keras.Model, rho: float) -> tuple:
@@ -25,18 +25,15 @@ def sharpness_aware(loss_and_gradients: Callable, model: keras.Model, rho: float
     loss, gradients = loss_and_gradients()
     if not rho:
         return loss, gradients
-    statistics = running_statistics(model)
-    kept_statistics = [tf.identity(tf.convert_to_tensor(variable)) for variable in statistics]
     pairs = [(as_tensorflow(v), g) for v, g in zip(model.trainable_variables, gradients) if g is not None]
     variables = [variable for variable, _ in pairs]
     kept = [tf.identity(variable) for variable in variables]
     uphill = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [g for _, g in pairs])
     scale = rho / (tf.linalg.global_norm(uphill) + 1e-12)
-    on_each_replica(variables, _climb, [gradient * scale for gradient in uphill])
-    _, gradients = loss_and_gradients()
-    on_each_replica(variables, _return, kept)
-    for variable, value in zip(statistics, kept_statistics):
-        variable.assign(value)
+    with statistics_kept(model):
+        on_each_replica(variables, _climb, [gradient * scale for gradient in uphill])
+        _, gradients = loss_and_gradients()
+        on_each_replica(variables, _return, kept)
     return loss, gradients
 
 

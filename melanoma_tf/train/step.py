@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable, Iterable
 
@@ -12,7 +13,7 @@ from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
 from melanoma_tf.distribute import average_over_replicas
 from melanoma_tf.keras_compat import keras, scaled_loss, step_randomness, unscaled_gradients
-from melanoma_tf.models.normalizations import running_statistics
+from melanoma_tf.models.normalizations import running_statistics, statistics_kept
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.followers import Follower
 from melanoma_tf.train.objective import Objective
@@ -52,11 +53,13 @@ def build_train_step(
 
     def gradients_of(share, seed):
         inputs = {"image": share["image"], "meta": share["meta"]}
-        with tf.GradientTape() as tape, step_randomness(seed):
-            losses = objective.losses(share["truth"], model(inputs, training=True))
-            loss = tf.reduce_sum(losses * share["weight"]) / global_batch
-            scaled = scaled_loss(optimizer, loss)
-        return loss, tape.gradient(scaled, model.trainable_variables)
+        with step_randomness(seed):  # around the gradient too, which may compute activations again
+            with tf.GradientTape() as tape:
+                losses = objective.losses(share["truth"], model(inputs, training=True))
+                loss = tf.reduce_sum(losses * share["weight"]) / global_batch
+                scaled = scaled_loss(optimizer, loss)
+            with statistics_kept(model) if config.model.rematerialize else contextlib.nullcontext():
+                return loss, tape.gradient(scaled, model.trainable_variables)
 
     def replica_step(batch, seed, learning_rate):
         context = tf.distribute.get_replica_context()

@@ -11,6 +11,7 @@ from melanoma_tf.models.stages import freeze_stages
 from melanoma_tf.optimizers import build_optimizer
 from melanoma_tf.precision import computing_in, with_loss_scale
 from melanoma_tf.train.followers import Follower, build_followers
+from melanoma_tf.train.sizes import model_size
 
 
 class Trainee(NamedTuple):
@@ -28,7 +29,7 @@ class Trainee(NamedTuple):
 def build_trainee(config: Config) -> Trainee:
     """In the strategy's scope, all variables made. Raises UserError for names and weights that do not fit."""
     with computing_in(config.train.precision):
-        model = build_model(config.model, config.data.image_size)
+        model = build_model(config.model, model_size(config))
         freeze_stages(model, config.train.frozen_stages)
         optimizer = with_loss_scale(build_optimizer(config.train), config.train.precision)
         optimizer.build(model.trainable_variables)
