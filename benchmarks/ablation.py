@@ -77,7 +77,7 @@ def train(options: argparse.Namespace, way: str, folds: Path) -> None:
     settings = [f"--set={one}" for one in ("predict.views=1", *options.set, *WAYS[way])]
     settings = [one.format(out=options.out) for one in settings]
     program("train", f"--config={options.config}", f"--data_dir={options.data_dir}", f"--work_dir={options.out / way}",
-            f"--folds_csv={folds}", *settings)  # fmt: skip
+            f"--folds={folds}", *settings)  # fmt: skip
 
 
 def judged(options: argparse.Namespace, way: str) -> dict:
