@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from melanoma_tf import metrics
 from melanoma_tf.context import model
+from melanoma_tf.embeddings import write_embeddings
 from melanoma_tf.predictions import read_predictions
 
 PATIENTS, EACH, NEW = 150, 6, 40
@@ -80,7 +81,37 @@ def test_labels_of_a_held_out_patient_change_nothing_in_its_scores(folder, run_c
     assert not np.array_equal(before[column], after[column])
 
 
+def write_vectors(path, table, truth):
+    """A melanoma looks unlike its patient's other images, which the members do not see."""
+    vectors = np.random.default_rng(2).normal(size=(len(table), 4)) * 0.2
+    vectors[:, 0] += np.where(truth, -1, 1)
+    write_embeddings(path, table["image_name"].to_numpy(object), vectors)
+
+
+def test_embeddings_add_how_an_image_looks_beside_the_others(folder, run_command):
+    train, test = pd.read_csv("train.csv"), pd.read_csv("test.csv")
+    write_vectors("train.npz", train, train["target"])
+    write_vectors("test.npz", test, np.load("truth.npy"))
+    tests = ("--test_members=a_test.csv,b_test.csv", "--test_csv=test.csv")
+    found = {}
+    for name, more in (("without", ()), ("with", ("--embeddings=train.npz", "--test_embeddings=test.npz"))):
+        code, printed, complaint = run_command(*COMMAND, *tests, "--context", "--overwrite", *more)
+        assert (code, complaint) == (0, [])
+        assert ("of it by the embeddings  +0." in printed) == (name == "with")
+        record = json.loads((folder / "out" / "blend.json").read_text())["context"]
+        judged = read_predictions(folder / "out" / "test.csv").probability
+        found[name] = record["auc"]["context"]["value"], metrics.roc_auc(np.load("truth.npy"), judged)
+    assert record["settings"]["embeddings"]
+    assert found["with"][0] > found["without"][0] + 0.02 and found["with"][1] > found["without"][1] + 0.02
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), [
+    (("--members=a.csv,b.csv", "--table=train.csv", "--embeddings=a.npz"), "without --context it tells nothing"),
+    (("--members=a.csv,b.csv", "--table=train.csv", "--context", "--test_embeddings=a.npz"),
+     "--test_embeddings belongs to --embeddings and predictions of test images"),
+    (("--members=a.csv,b.csv", "--test_members=a_test.csv,b_test.csv", "--table=train.csv", "--test_csv=test.csv",
+      "--context", "--embeddings=a.npz"), "--test_embeddings belongs to --embeddings and predictions of test images"),
+    (("--members=a.csv,b.csv", "--table=train.csv", "--context", "--embeddings=absent.npz"), "no file absent.npz"),
     (("--members=a.csv,b.csv", "--context"), "--context needs --table, which tells which images are of one patient"),
     (("--members=a.csv,b.csv", "--table=train.csv", "--test_csv=test.csv"), "without --context it tells nothing"),
     (("--members=a_test.csv,b_test.csv", "--table=train.csv", "--context"), "--context learns from out-of-fold"),

@@ -17,11 +17,11 @@ import pandas as pd
 
 from melanoma_tf import ensemble, files, metrics, tables
 from melanoma_tf.command_line import CommandFlags, boolean_flag, list_flag, text_flag
+from melanoma_tf.commands import blend_context
 from melanoma_tf.ensemble import checks
 from melanoma_tf.ensemble.blending import Blended
 from melanoma_tf.ensemble.contribution import added_by_each
 from melanoma_tf.ensemble.members import KINDS, Member
-from melanoma_tf.ensemble.scales import RankScale
 from melanoma_tf.errors import UserError
 
 Score = metrics.Interval | None
@@ -38,6 +38,8 @@ def define_flags(flag_values: CommandFlags) -> None:
     text_flag(flag_values, "train_csv", None, "another name of --table")
     boolean_flag(flag_values, "context", "judge every image with the patient's other images too; needs --table")
     text_flag(flag_values, "test_csv", None, "table of the test images, for --context")
+    text_flag(flag_values, "embeddings", None, "for --context: .npz of the training images, see context --help")
+    text_flag(flag_values, "test_embeddings", None, "the same of the test images")
     boolean_flag(flag_values, "contributions", "tell what each member adds: blends once more without each of them")
     boolean_flag(flag_values, "shared", "blend the images that all members have, where they differ")
     boolean_flag(flag_values, "any_folds", "blend members that were trained on different folds")
@@ -49,10 +51,11 @@ def main(flag_values: CommandFlags) -> None:
     weights = _parse_weights(flag_values.weights)
     ensemble.check_method(flag_values.method, weights, len(flag_values.members))
     table = _read_table(flag_values)
-    _check_context_flags(flag_values)
+    blend_context.check_flags(flag_values)
     members = ensemble.read_members(flag_values.members, flag_values.test_members, table)
     members, kinds, notes = _aligned(members, flag_values)
     target, patients = _truth(members, kinds, table)
+    rows = blend_context.read_rows(members, kinds, target, table, flag_values)
     members, weights, dropped = _without_drifting(members, kinds, weights, flag_values.keep_drifting)
     out = Path(flag_values.out)
     for name in (*KINDS, "blend"):
@@ -63,8 +66,8 @@ def main(flag_values: CommandFlags) -> None:
     notes += [*dropped, *_warnings(members, kinds, target, patients, scores), *blended.notes]
     summary = _summary(members, scores, blended, blend_score, notes)
     told = _contributions(members, blended, weights, patients, summary) if flag_values.contributions else []
-    if flag_values.context and table is not None:  # `_check_context_flags` asked for it
-        blended, summary["context"], lines = in_context(members, blended, table, flag_values.test_csv)
+    if rows:
+        blended, summary["context"], lines = blend_context.in_context(members, blended, rows)
         told += lines
     _write(files.make_folder(out), blended, summary)
     _print_scores([member.source for member in members], scores, blended, blend_score, notes)
@@ -90,56 +93,6 @@ def _read_table(flag_values: CommandFlags) -> pd.DataFrame | None:
         raise UserError("--table and --train_csv are two names of the same table; give one of them")
     path = flag_values.table or flag_values.train_csv
     return tables.read_table(path, target=True) if path else None
-
-
-def _check_context_flags(flag_values: CommandFlags) -> None:
-    path = flag_values.table or flag_values.train_csv
-    if flag_values.context and not path:
-        raise UserError("--context needs --table, which tells which images are of one patient")
-    if flag_values.context:
-        for name, given in (("--table", path), ("--test_csv", flag_values.test_csv)):
-            if given:
-                tables.require_columns(tables.read_csv(given), ("image_name", "patient_id"), f"{name}={given}")
-    elif flag_values.test_csv:
-        raise UserError("--test_csv is the table that --context asks; without --context it tells nothing")
-
-
-def in_context(
-    members: list[Member], blended: Blended, table: pd.DataFrame, test_csv: str | None
-) -> tuple[Blended, dict, list[str]]:
-    """The blend with every image judged by members and companions, its record, and lines for a person.
-
-    The model is fitted on the members and their mean rank, not on the blend: of that every image was scored with the
-    truth of others, and a fold of the context model must not know its own truth by that way.
-    """
-    from melanoma_tf.context.study import Images, study_context
-    from melanoma_tf.paired import auc_difference
-
-    oof, test = (blended.predictions.get(kind) for kind in KINDS)
-    if oof is None or oof.target is None:
-        raise UserError("--context learns from out-of-fold predictions with their truth; give members that have them")
-    if test is not None and not test_csv:
-        raise UserError("--context with predictions of test images needs --test_csv, their table with patient_id")
-    scale = RankScale(ensemble.stacked(members, "oof"))
-    rows = tables.rows_of(oof.image_name, table, "the blend")
-    study = study_context(Images(_subject_first(members, "oof", scale), rows, np.asarray(oof.target, np.int64)))
-    predictions = {"oof": dataclasses.replace(oof, probability=study.scores)}
-    if test is not None and test_csv:
-        rows = tables.rows_of(test.image_name, tables.read_table(test_csv, target=False), test_csv)
-        judged = study.model.judge(_subject_first(members, "test", scale), rows)
-        predictions["test"] = dataclasses.replace(test, probability=judged)
-    patients = tables.rows_of(oof.image_name, table, "the blend")["patient_id"].to_numpy(str)
-    gain = auc_difference(oof.target, oof.probability, study.scores, patients)
-    record = {**study.record, "difference_to_blend": dataclasses.asdict(gain)}
-    told = [f"with patient context  {metrics.Interval(**study.record['auc']['context'])}",
-            f"difference to the blend  {gain}"]  # fmt: skip
-    return dataclasses.replace(blended, predictions=predictions), record, told
-
-
-def _subject_first(members: list[Member], kind: str, scale: RankScale) -> np.ndarray:
-    """float64[1+K,N]: the mean rank among the out-of-fold rows, then every member; one member alone is the subject."""
-    scores = ensemble.stacked(members, kind)
-    return scores if len(members) == 1 else np.vstack([scale(scores).mean(0), scores])
 
 
 def _aligned(members: list[Member], flag_values: CommandFlags) -> tuple[list[Member], list[str], list[str]]:

@@ -8,9 +8,9 @@ images of a patient and the image size are never used in what is written: they t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from melanoma_tf.errors import UserError
 from melanoma_tf.metrics import Interval, require_two_classes
 from melanoma_tf.paired import Difference
 from melanoma_tf.predictions import Predictions, read_predictions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WRITTEN = ("oof.csv", "test.csv", "context.json")
 INPUTS = ("oof", "table", "test", "test_csv", "embeddings", "test_embeddings")
@@ -55,6 +52,7 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 def main(flag_values: CommandFlags) -> None:
     from melanoma_tf.context import ContextSettings
+    from melanoma_tf.context.features import add_embeddings
     from melanoma_tf.context.study import study_context
 
     out = Path(flag_values.out)
@@ -66,9 +64,9 @@ def main(flag_values: CommandFlags) -> None:
     names, images = read_images(flag_values.oof, flag_values.table)
     test = read_scored(flag_values.test, flag_values.test_csv) if flag_values.test else None
     if flag_values.embeddings:
-        _embed(images.table, flag_values.embeddings)
+        images = dataclasses.replace(images, table=add_embeddings(images.table, flag_values.embeddings))
         if test is not None:
-            _embed(test[1], flag_values.test_embeddings)
+            test = (test[0], add_embeddings(test[1], flag_values.test_embeddings))
     settings = ContextSettings(flag_values.single, flag_values.extremes, embeddings=bool(flag_values.embeddings))
     study = study_context(
         images, settings, flag_values.folds, repeats=flag_values.repeats, shortcuts=flag_values.shortcuts
@@ -89,14 +87,6 @@ def _require_fitting_embeddings(flag_values: CommandFlags) -> None:
         raise UserError("--embeddings compares an image with the patient's others, and --single leaves them out")
     if bool(flag_values.test_embeddings) != bool(flag_values.embeddings and flag_values.test):
         raise UserError("--test_embeddings belongs to --embeddings and --test: give all three or none for the test")
-
-
-def _embed(table: pd.DataFrame, path: str) -> None:
-    """Adds the embedding of every image to its row. Raises UserError for an image that the file lacks."""
-    from melanoma_tf.context.features import EMBEDDING
-    from melanoma_tf.embeddings import directions_of
-
-    table[EMBEDDING] = list(directions_of(table["image_name"].to_numpy(object), path))
 
 
 def read_scored(path: str, table: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from melanoma_tf.context.alike import beside_others
 from melanoma_tf.context.others import Others
+from melanoma_tf.embeddings import directions_of
 from melanoma_tf.errors import UserError
 from melanoma_tf.schema import AGE, HEIGHT, PATIENT, SEX, SITE, WIDTH
 from melanoma_tf.tables import SEXES, SITES
@@ -19,6 +21,14 @@ EMBEDDING = "embedding"  # column of the table with float[D] of each image, of `
 CENTRAL, EXTREME = (0.25, 0.5, 0.75), (0.0, 0.9, 1.0)
 LOGISTIC_DEVIATION = np.pi / 3**0.5  # of the logits of uniform ranks
 Columns = dict[str, np.ndarray]
+
+
+def add_embeddings(table: pd.DataFrame, path: str | os.PathLike) -> pd.DataFrame:
+    """The table with every image's direction of `path`, see `embeddings.directions_of`, in its column EMBEDDING.
+
+    Raises: UserError for an image that the file lacks.
+    """
+    return table.assign(**{EMBEDDING: list(directions_of(table["image_name"].to_numpy(object), path))})
 
 
 @dataclass(frozen=True)
