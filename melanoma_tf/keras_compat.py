@@ -106,14 +106,18 @@ def _swish_gradient(inputs, upstream):
     return upstream * gate * (1.0 + inputs * (1.0 - gate))
 
 
-@register
 @tf.custom_gradient
+def _swish(inputs):
+    return inputs * tf.sigmoid(inputs), lambda upstream: _swish_gradient(inputs, upstream)
+
+
+@register
 def swish(inputs):
     """x * sigmoid(x); its gradient is one compiled pass over memory where TensorFlow takes five.
 
-    Only `inputs` is kept for the gradient.
+    Only `inputs` is kept for the gradient. A plain function, as Keras saves no other in a model.
     """
-    return inputs * tf.sigmoid(inputs), lambda upstream: _swish_gradient(inputs, upstream)
+    return _swish(inputs)
 
 
 def rebuild(model: tf.keras.Model, replace) -> tf.keras.Model:

@@ -320,6 +320,31 @@ print(json.dumps(model(inputs(32), training=False).numpy().ravel().tolist()))
     np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), want, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": "tiny", "metadata": True, "pooling": "gem", "color_constancy": True, "rematerialize": True},
+        {"backbone": "efficientnet_b0", "pooling": "attention", "multi_sample_dropout": 2},
+    ],
+    ids=lambda options: options["backbone"],
+)
+def test_a_whole_saved_model_gives_the_same_outputs_in_a_fresh_process(tmp_path, options):
+    """As a notebook saves it; importing the package is all that loading needs."""
+    model = build_model(ModelConfig(**options), 32)
+    model.save(tmp_path / "model.keras")
+    want = model(inputs(32), training=False).numpy().ravel().tolist()
+    code = f"""
+import json
+import melanoma_tf.models
+from tests.test_models import inputs, tf
+model = tf.keras.models.load_model({str(tmp_path / "model.keras")!r})
+print(json.dumps(model(inputs(32), training=False).numpy().ravel().tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), want, rtol=1e-6)
+
+
 def test_weights_of_another_topology_are_an_error(tmp_path):
     save_model_weights(build_model(ModelConfig(backbone="tiny", metadata=True), 32), tmp_path / "a.weights.h5")
     model = build_model(ModelConfig(backbone="tiny"), 32)
