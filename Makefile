@@ -48,8 +48,8 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 # A file's tests stay in one process, so that the runs which they share are made once. A process keeps every program that
-# it compiled, two of them 24 GB by the last file: so the files go by initials, and each part has processes of its own.
-PARTS = a-c d-l m-q r-z
+# it compiled, two of them 24 GB by the last file: so the files go by initials, in parts with processes of their own.
+PARTS = a-l m-z
 test: lint types
 	set -e; for part in $(PARTS); do $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/test_[$$part]*.py; done
 
