@@ -50,11 +50,14 @@ types: $(INSTALLED)
 # A file's tests stay in one process, so that the runs which they share are made once. A process keeps every program that
 # it compiled, two of them 24 GB by the last file: so the files go by initials, in parts with processes of their own.
 PARTS = a-l m-z
+PYTEST = set -e; for part in $(PARTS); do $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(1) tests/test_[$$part]*.py; done
+
 test: lint types
-	set -e; for part in $(PARTS); do $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/test_[$$part]*.py; done
+	$(call PYTEST)
 
 coverage: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov=melanoma_tf --cov=tfrecord_tools --cov-report=term:skip-covered
+	rm -f .coverage
+	$(call PYTEST,--cov=melanoma_tf --cov=tfrecord_tools --cov-append --cov-report=term:skip-covered)
 
 clean:
 	rm -rf .venv-* .demo-* *.egg-info build dist

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from melanoma_tf.keras_compat import keras, register
 
-PARTS = 8  # more keep more tensors between them, fewer have larger parts; of all activations about a quarter stays
+PARTS = 8  # more keep more tensors between them, fewer have larger parts; about a third stays: benchmarks/memory.py
 NOMINAL_SIZE = 256  # tells which layers are large
 
 
