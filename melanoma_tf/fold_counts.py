@@ -65,6 +65,12 @@ def deviations(counts: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"mean": mean, "deviation": (sums / mean - 1).abs().max(), "at_best": at_best})
 
 
+def unevenness(table: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
+    """`deviations` of all counts of the rows that are in a fold."""
+    used = np.asarray(fold) != UNUSED
+    return deviations(count_columns(table[used]), np.asarray(fold)[used])
+
+
 def describe(found: pd.DataFrame) -> str:
     """`deviations` for a person: one line a count, and the mean over counts last."""
     width = max(map(len, (*found.index, "mean over counts")))

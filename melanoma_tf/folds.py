@@ -32,22 +32,25 @@ def make_folds(
       duplicates: pairs of image names that show one lesion; pairs with an image outside the table are ignored. The
         patients of a pair are joined, and so on transitively.
 
-    Returns: int16[N], 0..folds-1, in the order of the table.
+    Returns: int16[N], 0..folds-1, in the order of the table; -1 for rows that the table marks as dropped (`tfrecord` -1
+      in the re-made sets), whose images may be nowhere. They still join patients.
     Raises: UserError when there are too few patients, or too few with a melanoma, for that many folds.
     """
     if folds < 2:
         raise UserError(f"--folds={folds}: at least 2 folds are needed")
-    group = _groups(table, duplicates)
-    target = table["target"].to_numpy()
-    for what, found in (("patients", group), ("patients with a melanoma", group[target == 1])):
+    group, used = _groups(table, duplicates), ~tables.dropped(table)
+    melanoma = used & (table["target"].to_numpy() == 1)
+    for what, found in (("patients", group[used]), ("patients with a melanoma", group[melanoma])):
         count = len(np.unique(found))
         if count < folds:
             raise UserError(f"--folds={folds}: there are only {count} independent {what}; use at most {count} folds")
-    counts = fold_counts.count_columns(table)
-    label = np.random.default_rng(seed).permutation(group.max() + 1)[group]
-    by_group = counts.groupby(label).sum().to_numpy()
+    counts = fold_counts.count_columns(table[used])
+    label = np.random.default_rng(seed).permutation(group.max() + 1)[group[used]]
+    by_group = counts.groupby(label).sum().reindex(range(group.max() + 1), fill_value=0).to_numpy()
     weight = np.where(counts.columns.isin(fold_counts.MAIN), MAIN_WEIGHT, 1.0) / by_group.sum(0) ** 2.0
-    return _deal(by_group, folds, weight)[label].astype(np.int16)
+    fold = np.full(len(table), UNUSED, np.int16)
+    fold[used] = _deal(by_group, folds, weight)[label]
+    return fold
 
 
 def _deal(counts: np.ndarray, folds: int, weight: np.ndarray) -> np.ndarray:

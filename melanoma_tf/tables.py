@@ -21,6 +21,11 @@ METADATA_WIDTH = len(SEXES) + len(SITES) + 2
 SEX, SITE, AGE = (slice(0, len(SEXES)), slice(len(SEXES), METADATA_WIDTH - 2), slice(METADATA_WIDTH - 2, None))
 
 
+def dropped(table: pd.DataFrame) -> np.ndarray:
+    """bool[N]: rows that the re-made sets mark as dropped duplicates; none where the column is absent."""
+    return (table[SHARD_COLUMN] == -1).to_numpy() if SHARD_COLUMN in table else np.zeros(len(table), bool)
+
+
 def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFrame:
     """A CSV as written by any system: BOM, UTF-16 and CRLF are taken, empty cells are NaN, names of columns stripped.
 

@@ -39,6 +39,22 @@ def test_no_patient_straddles_and_all_is_balanced():
     assert counts["share"].tolist() == (counts["melanoma"] / counts["images"]).tolist()
 
 
+def test_rows_that_the_table_marks_as_dropped_are_in_no_fold_and_still_join_patients():
+    table = _table()
+    shared = table.drop_duplicates("patient_id").iloc[[3, 40]]
+    gone = np.isin(table["image_name"], [*shared["image_name"][:1], *table["image_name"][50:60]])
+    marked = table.assign(tfrecord=np.where(gone, -1, 7))
+    fold = folds.make_folds(marked, 5, duplicates=[tuple(shared["image_name"])])
+    np.testing.assert_array_equal(fold == -1, gone)
+    used = marked[~gone]
+    folds.require_no_leak(used, fold[~gone])
+    assert len(set(fold[marked["patient_id"].isin(shared["patient_id"]) & ~gone])) == 1
+    assert fold_counts.unevenness(marked, fold).loc["images", "mean"] == (~gone).sum() / 5
+    assert np.ptp(np.bincount(fold[~gone])) <= 1
+    with pytest.raises(UserError, match="only 119 independent patients"):  # of 120 two are one
+        folds.make_folds(marked, 200, duplicates=[tuple(shared["image_name"])])
+
+
 def _with_groups(seed=0):
     """Sources of different prevalence, one of which knows no patients, and a rare site."""
     table = _table(seed=seed)

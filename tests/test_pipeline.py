@@ -23,7 +23,8 @@ def images(competition_original):
 
 def test_rows_that_the_table_marks_as_dropped_may_lack_an_image(competition_original, tmp_path):
     from melanoma_tf.data.image_set import load_image_set
-    from melanoma_tf.folds import read_folds
+    from melanoma_tf.folds import make_folds, read_folds, write_folds
+    from melanoma_tf.tables import read_table
 
     table = pd.read_csv(competition_original / "train.csv").assign(tfrecord=lambda rows: rows.index % 3)
     dropped = table.iloc[:2].assign(image_name=["ISIC_8", "ISIC_9"], tfrecord=-1)
@@ -32,6 +33,10 @@ def test_rows_that_the_table_marks_as_dropped_may_lack_an_image(competition_orig
     images = load_image_set(competition_original, path, "train", target=True)
     assert list(images.names) == list(table["image_name"])
     np.testing.assert_array_equal(read_folds(path, images.table), table["tfrecord"])
+
+    every_row = read_table(path, target=True)
+    write_folds(tmp_path / "folds.csv", every_row, make_folds(every_row, 3))  # of all rows, as the command does
+    assert set(read_folds(tmp_path / "folds.csv", images.table)) == {0, 1, 2}
 
     pd.concat([dropped.assign(tfrecord=0), table]).to_csv(path, index=False)
     with pytest.raises(UserError, match=r"ISIC_8 is in .*train\.csv but not in the shards"):

@@ -33,5 +33,5 @@ def main(flag_values: CommandFlags) -> None:
     folds.write_folds(flag_values.out, table, fold, flag_values.seed)
     share = "{:.3%}".format
     print(folds.count_folds(table, fold).to_string(index=False, formatters={"share": share}))
-    print(f"\n{fold_counts.describe(fold_counts.deviations(fold_counts.count_columns(table), fold))}\n")
+    print(f"\n{fold_counts.describe(fold_counts.unevenness(table, fold))}\n")
     print(f"wrote {flag_values.out}")

@@ -97,10 +97,8 @@ def _without_lost(table: pd.DataFrame, index: ShardIndex, lost: int) -> pd.DataF
 
 
 def _without_dropped(table: pd.DataFrame, index: ShardIndex) -> pd.DataFrame:
-    if tables.SHARD_COLUMN not in table:
-        return table
-    dropped = (table[tables.SHARD_COLUMN] == -1) & ~table["image_name"].isin(index.names)
-    return table[~dropped].reset_index(drop=True)
+    without = tables.dropped(table) & ~table["image_name"].isin(index.names)
+    return table[~without].reset_index(drop=True)
 
 
 def _require_same_images(index: ShardIndex, table: pd.DataFrame, csv: str, folder: str) -> None:
