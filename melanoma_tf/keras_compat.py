@@ -201,6 +201,11 @@ class SlotOptimizer(tf.keras.optimizers.Optimizer):
         return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}
 
 
+def optimizer_variables(optimizer: tf.keras.optimizers.Optimizer) -> list[tf.Variable]:
+    """All that it keeps."""
+    return optimizer.variables if IS_KERAS_3 else optimizer.variables()
+
+
 def scaled_loss(optimizer: tf.keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
     """What to take the gradient of."""
     if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from melanoma_tf.config import Config
 from melanoma_tf.errors import UserError
-from melanoma_tf.keras_compat import keras
+from melanoma_tf.keras_compat import keras, optimizer_variables
 from melanoma_tf.models import build_model
 from melanoma_tf.models.pretrained import flat_layers
 from melanoma_tf.models.rematerialize import Rematerialized, parts_of
@@ -40,7 +40,6 @@ def estimate(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: 
     sizes the largest counts.
     """
     trainable = sum(_bytes(weight.shape, weight.dtype) for weight in model.trainable_variables)
-    variables = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
     sized = _of_known_size(model, config)
     layers = flat_layers(sized)
     layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -48,7 +47,7 @@ def estimate(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: 
     activations -= sum(_not_kept(layer) for layer in sized.layers if isinstance(layer, Rematerialized))
     return Memory(
         weights=sum(_bytes(weight.shape, weight.dtype) for weight in model.variables) + trainable,
-        slots=sum(_bytes(slot.shape, slot.dtype) for slot in variables),
+        slots=sum(_bytes(slot.shape, slot.dtype) for slot in optimizer_variables(optimizer)),
         image=activations + config.data.image_size**2 * 3 * (1 + 4),
     )
 
