@@ -119,7 +119,7 @@ def encode_record(
       image: JPEG bytes, RGB or grey.
       image_name: name in the table, such as `ISIC_2637011`.
       target: 0 or 1, None in test sets.
-      size: (width, height) of the original in pixels, for `inspect`; never an input to a model.
+      size: (width, height) of the original in pixels, for the audit; never an input to a model.
       codes: further whole numbers by field name, as the re-made dialect has them.
     """
     fields: dict[str, bytes | int | float] = {IMAGE: image, IMAGE_NAME: image_name.encode(), **(codes or {})}

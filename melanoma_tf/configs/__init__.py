@@ -1,1 +1,2 @@
-"""Recipes: one file each, with `get_config()`; the docstring holds command, cost and score with its source."""
+"""Recipes: one file each, with `get_config()`; the docstring holds the command and, where there are
+any, cost and score with its source."""
