@@ -1,5 +1,6 @@
 """A competition small enough for a test: coloured noise whose redness tells the label, in the official layout."""
 
+import dataclasses
 import io
 import os
 import shutil
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from melanoma_tf.config import AugmentConfig
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -18,6 +21,10 @@ TINY = [
     "data.image_size=32", "model.backbone=tiny", "train.epochs=2", "train.batch_size=8", "predict.batch_size=8",
     "predict.views=1", "train.learning_rate=0.01",
 ]  # fmt: skip
+
+# For tests of other things: half of a short run is the compilation of the augmentation.
+PLAIN = [f"augment.{one.name}=0" for one in dataclasses.fields(AugmentConfig) if isinstance(one.default, float)]
+FLIPS = [*PLAIN, "augment.flip=1"]
 
 
 def jpeg(pixels, **options):

@@ -11,7 +11,7 @@ from melanoma_tf import config as configuration
 from melanoma_tf.errors import Interrupted, UserError
 from melanoma_tf.predictions import read_predictions
 
-from .conftest import TINY
+from .conftest import FLIPS, TINY
 
 tf = pytest.importorskip("tensorflow")
 
@@ -39,7 +39,7 @@ class Stopper(keras.callbacks.Callback):
 
 
 def run(competition, folder, more, *callbacks):
-    recipe = configuration.override(configuration.load_recipe("demo"), [*TINY, "train.epochs=3", *more])
+    recipe = configuration.override(configuration.load_recipe("demo"), [*TINY, *FLIPS, "train.epochs=3", *more])
     train(recipe, data_dir=str(competition), work_dir=str(folder), fold="0", callbacks=callbacks)
     return folder / "fold_0"
 

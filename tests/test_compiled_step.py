@@ -6,11 +6,13 @@ XLA ignores the seeds of stateful ops and knows no kernel for some others: a ste
 import numpy as np
 import pytest
 
-from .test_precision import batch, recipe_of
+from .conftest import TINY
+from .test_precision import batch
 
 tf = pytest.importorskip("tensorflow")
 
-from melanoma_tf.keras_compat import keras  # noqa: E402 - needs TensorFlow
+from melanoma_tf import config as configuration  # noqa: E402 - needs TensorFlow
+from melanoma_tf.keras_compat import keras  # noqa: E402
 from melanoma_tf.train.step import build_train_step, step_seed  # noqa: E402
 from melanoma_tf.train.trainee import build_trainee  # noqa: E402
 
@@ -23,7 +25,7 @@ SETTINGS = {
 
 
 def losses(settings, compiled):
-    recipe = recipe_of("model.dropout=0.3", *settings)
+    recipe = configuration.override(configuration.load_recipe("demo"), [*TINY, "model.dropout=0.3", *settings])
     keras.utils.set_random_seed(3)
     model, optimizer, followers = build_trainee(recipe)
     step = build_train_step(tf.distribute.get_strategy(), model, optimizer, recipe, followers.values())

@@ -18,7 +18,7 @@ import pytest
 from melanoma_tf import cluster
 from melanoma_tf.errors import UserError
 
-from .conftest import TINY
+from .conftest import FLIPS, TINY
 from .test_train import contents, program, train_arguments, wait_for
 
 tf = pytest.importorskip("tensorflow")
@@ -131,7 +131,7 @@ def test_several_devices_train_and_predict_like_one(competition_original, one_de
 
 def test_replicas_hold_the_same_statistics_after_every_step(competition_original):
     """Else a prediction depends on the replica that makes it, and a checkpoint, of one copy, is not the run."""
-    command = recording(competition_original, "mirrored", 2, frozen=False)
+    command = recording(competition_original, "mirrored", 2, False, *FLIPS)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["spread"] == 0.0
@@ -145,7 +145,7 @@ def test_two_processes_train_and_predict_like_one(competition_original, one_devi
 
 def test_several_devices_in_float16_train_like_one_with_one_loss_scale(competition_original):
     """With accumulation and a sharpness-aware step besides; numbers of 11 bits, so 1 %."""
-    settings = ("train.precision=mixed_float16", "train.accumulation=2", "train.sam_rho=0.05")
+    settings = ("train.precision=mixed_float16", "train.accumulation=2", "train.sam_rho=0.05", *FLIPS)
     commands = [recording(competition_original, name, devices, True, *settings)
                 for name, devices in (("one", 1), ("mirrored", 2))]  # fmt: skip
     done = [subprocess.run(command, capture_output=True, text=True) for command in commands]
@@ -195,7 +195,7 @@ def test_two_processes_make_the_run_of_two_devices_and_the_chief_alone_writes_it
 
 def test_two_devices_go_on_within_an_epoch_to_the_same_bits(competition_original, two_devices, tmp_path):
     run = tmp_path / "run"
-    more = ("--strategy=mirrored", "--cpu_devices=2", "--set=train.checkpoint_minutes=0")
+    more = ("--strategy=mirrored", "--cpu_devices=2", "--set=train.checkpoint_minutes=0", "--fold=0")
     command = program(*train_arguments(competition_original, run, *more))
     process = start(command)
     wait_for(lambda: (run / "fold_0" / "checkpoint" / "000002").exists(), process)
@@ -204,7 +204,7 @@ def test_two_devices_go_on_within_an_epoch_to_the_same_bits(competition_original
     assert process.returncode == 75
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "continuing at epoch" in done.stderr, done.stderr
-    assert contents(run) == contents(two_devices)
+    assert contents(run / "fold_0") == contents(two_devices / "fold_0")
 
 
 def test_a_stop_of_one_process_stops_both_and_they_go_on_together(competition_original, two_devices, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from melanoma_tf import config as configuration
 from melanoma_tf.errors import UserError
 
-from .conftest import TINY
+from .conftest import FLIPS, TINY
 
 tf = pytest.importorskip("tensorflow")
 
@@ -26,7 +26,7 @@ from melanoma_tf.train.step import build_train_step, compiled_augmentation, step
 
 
 def recipe(*more):
-    return configuration.override(configuration.load_recipe("demo"), [*TINY, *more])
+    return configuration.override(configuration.load_recipe("demo"), [*TINY, *FLIPS, *more])
 
 
 class Training:

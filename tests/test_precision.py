@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import TINY
+from .conftest import FLIPS, TINY
 from .test_resume import arguments, assert_same_run, cut
 from .test_train import contents
 
@@ -23,7 +23,7 @@ from melanoma_tf.train.step import build_train_step, step_seed  # noqa: E402
 
 
 def recipe_of(*settings):
-    return configuration.override(configuration.load_recipe("demo"), [*TINY, "model.dropout=0", *settings])
+    return configuration.override(configuration.load_recipe("demo"), [*TINY, *FLIPS, "model.dropout=0", *settings])
 
 
 def build(recipe, frozen=True):

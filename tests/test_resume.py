@@ -9,22 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import settings
+from .conftest import PLAIN, settings
 from .test_train import contents, train_arguments
 
 tf = pytest.importorskip("tensorflow")
 
 from melanoma_tf.train import stop as stopping  # noqa: E402 - needs TensorFlow
 
-OPS = ("flip", "transpose", "rotate", "shear", "zoom", "shift", "brightness", "contrast", "saturation")
-PLAIN = [f"--set=augment.{op}=0" for op in OPS]  # half of a short run is the compilation of the augmentation
-
 
 def arguments(competition, run, *more):
     """A state after every step; images are decoded as they come, as decoding asks for a stop too."""
-    return train_arguments(
-        competition, run, "--fold=0", "--cache=none", "--set=train.checkpoint_minutes=0", *PLAIN, *more
-    )
+    plain = [f"--set={setting}" for setting in ["train.checkpoint_minutes=0", *PLAIN]]
+    return train_arguments(competition, run, "--fold=0", "--cache=none", *plain, *more)
 
 
 @pytest.fixture(scope="module")
