@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +24,7 @@ def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"no file {path}: expected an .npz with names and embeddings") from error
-    except (OSError, ValueError, AttributeError, EOFError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no .npz of plain arrays (names as text, not as objects)") from error
     texts = [array for array in arrays.values() if array.ndim == 1 and array.dtype.kind in "US"]
     matrices = [array for array in arrays.values() if array.ndim == 2 and array.dtype.kind == "f"]

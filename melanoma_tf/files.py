@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from melanoma_tf.errors import UserError
 
+RUN_RECORD = "run.json"  # in the folder of a training run: its command, versions, data
+
 
 @contextlib.contextmanager
 def open_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
@@ -78,6 +80,12 @@ def refuse_overwrite(path: str | os.PathLike, overwrite: bool, flag: str = "--ou
     """Raises UserError where `path`, which `flag` named, exists and may not be replaced."""
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists already; give --overwrite to replace it or another {flag}")
+
+
+def refuse_run(folder: str | os.PathLike) -> None:
+    """Raises UserError for the folder of a training run, whose predictions another command would replace or remove."""
+    if os.path.lexists(os.path.join(folder, RUN_RECORD)):
+        raise UserError(f"{folder} is the folder of a training run; give another --out")
 
 
 def make_folder(path: str | os.PathLike) -> Path:

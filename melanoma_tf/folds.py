@@ -85,7 +85,8 @@ def read_duplicates(path: str | os.PathLike) -> list[tuple[str, str]]:
     table = tables.read_csv(path)
     columns = ["image_name_1", "image_name_2"]
     tables.require_columns(table, tuple(columns), path)
-    return list(table[columns].astype(str).itertuples(index=False, name=None))
+    stripped = (table[column].astype(str).str.strip() for column in columns)
+    return list(zip(*stripped))
 
 
 def count_folds(table: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
@@ -112,10 +113,11 @@ def write_folds(path: str | os.PathLike, table: pd.DataFrame, fold: np.ndarray, 
         "seed": seed,
         "counts": counts.drop(columns="share").to_dict("records"),
     }
-    files.write_json(_sidecar(path), sidecar)
+    files.write_json(sidecar_of(path), sidecar)
 
 
-def _sidecar(path: str | os.PathLike) -> Path:
+def sidecar_of(path: str | os.PathLike) -> Path:
+    """The JSON beside a fold file."""
     return Path(path).with_suffix(".json")
 
 

@@ -72,6 +72,7 @@ def auc_interval(
 
     Source: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53 (1997) 567-578; with
     clusters of one image it is DeLong's variance. An AUC of exactly 1 or 0 has no variance: see `_perfect_limits`.
+    Where all melanoma, or all benign images, are of one patient, how they vary cannot be known: see `_lone_limits`.
     """
     target = np.asarray(target).astype(bool)
     auc = roc_auc(target, score)
@@ -80,6 +81,8 @@ def auc_interval(
     )
     if auc in (0.0, 1.0):
         low, high = _perfect_limits(target, cluster, auc, confidence)
+    elif independent_pairs(target, cluster) < 2:
+        low, high = _lone_limits(auc, int(np.max(cluster)) + 1, confidence)
     else:
         deviation = cluster_variance(target, placements(target, score), auc, cluster) ** 0.5
         low, high = _logit_limits(auc, deviation, confidence)
@@ -118,7 +121,26 @@ def _perfect_limits(target: np.ndarray, cluster: np.ndarray, auc: float, confide
     (alpha/2)^(1/m), near 1 - 3.7/m (Hanley & Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249
     (1983) 1743-1745, has the one-sided 3/m). One cluster alone tells nothing: 0 to 1.
     """
-    with_positive, with_negative = len(np.unique(cluster[target])), len(np.unique(cluster[~target]))
-    pairs = min(with_positive, with_negative, len(np.unique(cluster)) // 2)
+    pairs = independent_pairs(target, cluster)
     limit = float(((1 - confidence) / 2) ** (1 / pairs)) if pairs else 0.0
     return (limit, 1.0) if auc == 1 else (0.0, 1 - limit)
+
+
+def independent_pairs(target: np.ndarray, cluster: np.ndarray) -> int:
+    """How many pairs of a melanoma and a benign image there are at most whose clusters all differ.
+
+    Args: target bool[N], cluster int[N].
+    """
+    with_positive, with_negative = len(np.unique(cluster[target])), len(np.unique(cluster[~target]))
+    return min(with_positive, with_negative, len(np.unique(cluster)) // 2)
+
+
+def _lone_limits(auc: float, clusters: int, confidence: float) -> tuple[float, float]:
+    """Limits where one class is of one patient, or all is of two patients or one.
+
+    An estimate that is AUC on average reaches a or more with a probability of at most AUC / a (Markov), whatever its
+    distribution; so the lower limit is a * alpha/2, and the upper one likewise from the other side. It goes over into
+    `_perfect_limits` of one pair. One patient alone tells nothing: 0 to 1.
+    """
+    share = (1 - confidence) / 2 if clusters > 1 else 0.0
+    return auc * share, 1 - (1 - auc) * share

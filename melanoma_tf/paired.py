@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from melanoma_tf.metrics import Interval, cluster_variance, placements, require_two_classes, roc_auc
+from melanoma_tf.metrics import (
+    Interval,
+    cluster_variance,
+    independent_pairs,
+    placements,
+    require_two_classes,
+    roc_auc,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ def auc_difference(
       target: int[N] of 0 and 1. score_a, score_b: float[N], on any scale each. patients: [N] cluster labels; None
         means independent images. confidence: coverage of the interval, symmetric on the scale of the difference.
 
-    Two scores that order all pairs alike have the interval [0, 0] and a p-value of 1.
+    Two scores that order all pairs alike have the interval [0, 0] and a p-value of 1. Where all melanoma, or all benign
+    images, are of one patient, how the difference varies cannot be known: the interval is [-1, 1]. Where every image's
+    part of the difference is the same, as between a perfect and a constant score, see `_limits_of_equal_parts`.
     Source: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53 (1997) 567-578: the
     structural components of the difference are the differences of the components. With clusters of one image it is the
     paired test of DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837-845.
@@ -46,8 +55,25 @@ def auc_difference(
     difference = roc_auc(target, score_b) - roc_auc(target, score_a)
     components = placements(target, score_b) - placements(target, score_a)
     deviation = cluster_variance(target, components, difference, cluster) ** 0.5
-    half = float(norm.ppf((1 + confidence) / 2)) * deviation
-    p_value = 2 * float(norm.sf(abs(difference) / deviation)) if deviation > 1e-12 else float(difference == 0)
+    pairs, level = independent_pairs(target, cluster), (1 - confidence) / 2
+    if not components.any():
+        low, high, p_value = 0.0, 0.0, 1.0
+    elif pairs < 2:
+        low, high, p_value = -1.0, 1.0, 1.0
+    elif deviation > 1e-12:
+        half = -float(norm.ppf(level)) * deviation
+        low, high, p_value = difference - half, difference + half, 2 * float(norm.sf(abs(difference) / deviation))
+    else:
+        low, high, p_value = _limits_of_equal_parts(difference, pairs, level)
     clusters = int(np.max(cluster)) + 1
-    limits = (float(difference - half), float(difference + half))
-    return Difference(float(difference), *limits, len(target), int(target.sum()), clusters, p_value)
+    return Difference(float(difference), float(low), float(high), len(target), int(target.sum()), clusters, p_value)
+
+
+def _limits_of_equal_parts(difference: float, pairs: int, level: float) -> tuple[float, float, float]:
+    """Limits and p-value where m independent pairs, and all others, add the same to the difference.
+
+    That all do is at most as likely as q^m, q the probability of it for one pair: so q is at least level^(1/m) with
+    confidence, and the other pairs may add anything from -1 to 1. The p-value is that of the sign test.
+    """
+    q = level ** (1 / pairs)
+    return q * (1 + difference) - 1, 1 - q * (1 - difference), min(1.0, 2.0 ** (1 - pairs))

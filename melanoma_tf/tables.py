@@ -15,6 +15,8 @@ from melanoma_tf.errors import UserError
 
 METADATA_COLUMNS = ("patient_id", "sex", "age_approx", "anatom_site_general_challenge")
 SHARD_COLUMN = "tfrecord"  # of the re-made sets: the shard of an image, -1 for a dropped duplicate
+# Read as text: 0012 stays what it is, and a table with an empty cell has the same names as one without.
+NAME_COLUMNS = ("image_name", "patient_id", "image_name_1", "image_name_2")
 SEXES = ("male", "female")
 SITES = ("head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital")
 METADATA_WIDTH = len(SEXES) + len(SITES) + 2
@@ -30,7 +32,7 @@ def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFra
     """A CSV as written by any system: BOM, UTF-16 and CRLF are taken, empty cells are NaN, names of columns stripped.
 
     Args: as_written: keep every cell as the text that it is, "" for an empty one.
-    Raises: UserError naming the file when it is absent, empty or not a table.
+    Raises: UserError naming the file when it is absent, empty or not a table, or has a column twice.
     """
     # pandas below 3.1 reads 0.30000000000000004 as 0.3 unless told to be exact
     options: dict[str, Any] = (
@@ -42,6 +44,9 @@ def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFra
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         if "\0" in content.decode(encoding):  # which versions of pandas read differently
             raise UserError(f"{path} is not a CSV table: it holds NUL characters")
+        header = pd.read_csv(io.BytesIO(content), encoding=encoding, nrows=0).columns
+        if not as_written:
+            options["dtype"] = {name: str for name in header if str(name).strip() in NAME_COLUMNS}
         table = pd.read_csv(io.BytesIO(content), encoding=encoding, **options)
     except FileNotFoundError as error:
         raise UserError(f"no table at {path}: expected a CSV file") from error
@@ -49,7 +54,11 @@ def read_csv(path: str | os.PathLike, *, as_written: bool = False) -> pd.DataFra
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is not a CSV table: {str(error).splitlines()[0]}") from error
-    return table.rename(columns=lambda name: str(name).strip())
+    table = table.rename(columns=lambda name: str(name).strip())
+    doubled = table.columns[table.columns.duplicated()]
+    if len(doubled):
+        raise UserError(f"{path} has the column {doubled[0]!r} twice; keep one of them")
+    return table
 
 
 def require_columns(table: pd.DataFrame, columns: tuple[str, ...], path: str | os.PathLike) -> None:

@@ -294,3 +294,21 @@ def test_what_a_table_does_not_tell_is_not_ok(tmp_path):
     assert found["patients and names: patients in several folds"].note == "the table names no patients"
     skipped = {"patients in several folds", "patients of both sexes"}
     assert verdicts(found, audit.SKIPPED).keys() >= skipped
+
+
+def test_external_tables_of_the_same_file_name_are_both_looked_at(tmp_path, run_command):
+    table, fold = sound()
+    _write(tmp_path, table, fold)
+    for folder, name in (("2018", table["image_name"][3]), ("2019", "ISIC_9999999")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.csv").write_text(f"image_name\n{name}\n")
+    external = f"--external={tmp_path / '2018' / 'train.csv'},{tmp_path / '2019' / 'train.csv'}"
+    code, printed, _ = run_command("audit", f"--train_csv={tmp_path / 'train.csv'}", external)
+    assert code == 2 and table["image_name"][3] in printed
+
+
+def test_patients_of_numbers_are_the_same_beside_an_empty_cell(tmp_path, run_command):
+    (tmp_path / "train.csv").write_text("image_name,patient_id,target\na,12,0\nb,13,1\nc,,0\n")
+    (tmp_path / "test.csv").write_text("image_name,patient_id\nd,12\ne,14\n")
+    code, printed, _ = run_command("audit", *(f"--{name}_csv={tmp_path / name}.csv" for name in ("train", "test")))
+    assert code == 2 and "LEAK" in printed

@@ -153,3 +153,43 @@ def test_contributions_are_told_written_and_reported(folder, run_command):
     assert (folder / "plain" / "oof.csv").read_bytes() == (folder / "out" / "oof.csv").read_bytes()
     code, _, complaint = run_command("blend", "--members=a.csv", "--out=one", "--contributions")
     assert code == 2 and "--contributions needs two or more members" in " ".join(complaint)
+
+
+def test_names_with_endings_are_out_of_fold_where_the_table_has_them_so(folder, run_command):
+    for name in ("a", "b", "train"):
+        table = _table(f"{name}.csv").assign(image_name=lambda rows: rows["image_name"] + ".png")
+        table.drop(columns="fold" if name == "train" else "target", errors="ignore").to_csv(f"{name}.csv", index=False)
+    code, printed, _ = run_command("blend", "--members=a.csv,b.csv", "--table=train.csv", "--method=mean", "--out=out")
+    assert code == 0 and "1,200 images" not in printed
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["blend.json", "oof.csv"]
+
+
+def test_members_and_blend_know_the_same_patients(folder, run_command):
+    for name in "ab":
+        _table(f"{name}.csv").assign(patient_id=np.arange(ROWS) // 4).to_csv(f"{name}.csv", index=False)
+    _, printed, _ = run_command("blend", "--members=a.csv,b.csv", "--method=mean", "--out=out")
+    assert [line.rstrip(")").split(", ")[-1] for line in printed.splitlines()[:3]] == ["300 patients"] * 3
+
+
+def test_a_member_without_whom_nothing_has_a_weight(folder, run_command):
+    code, printed, complaint = run_command(
+        "blend", "--members=a.csv,b.csv", "--method=mean", "--weights=1,0", "--contributions", "--out=out"
+    )
+    assert (code, complaint) == (0, [])
+    assert "a.csv adds  all: no other has a weight" in printed and "b.csv adds  +0.0000" in printed
+    assert json.loads((folder / "out" / "blend.json").read_text())["members"][0]["adds"] is None
+
+
+@pytest.mark.parametrize("command", [
+    ("blend", "--members=a.csv,b.csv"), ("context", "--oof=a.csv", "--table=train.csv"),
+    ("calibrate", "--predictions=a.csv", "--table=train.csv"),
+])  # fmt: skip
+def test_the_folder_of_a_training_run_is_left_alone(folder, run_command, command):
+    (folder / "run").mkdir()
+    for name in ("run.json", "oof.csv", "test.csv"):
+        (folder / "run" / name).write_text(name)
+    code, _, complaint = run_command(*command, "--out=run", "--overwrite")
+    assert code == 2 and complaint == [
+        f"melanoma-tf {command[0]}: run is the folder of a training run; give another --out"
+    ]
+    assert all(path.read_text() == path.name for path in (folder / "run").iterdir())

@@ -7,6 +7,7 @@ from scipy.special import expit
 
 from melanoma_tf.ensemble.columns import find_columns
 from melanoma_tf.ensemble.reading import read_prediction_file
+from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions
 
 LOGITS = "image,logit\na,-4.5\nb,-2\nc,1.25\nd,-6\n"
@@ -89,3 +90,12 @@ def test_columns_are_found_as_they_are_spelled():
     found = find_columns(table, "file")
     assert (found.name, found.predictions, found.target) == ("Image-Name", ("Y_Pred",), "GT")
     assert (found.patient, found.fold) == ("PatientID", "KFold")
+
+
+def test_names_with_endings_are_those_of_the_table_where_it_has_them_so(tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text("image_name,pred\na/1.png,0.25\nb/1.png,0.5\n")
+    known = read_prediction_file(path, ["a/1.png", "b/1.png", "b/2.png"])
+    assert known.predictions.image_name.tolist() == ["a/1.png", "b/1.png"] and not known.notes
+    with pytest.raises(UserError, match=r"names 1 more than once, as a/1\.png and b/1\.png"):
+        read_prediction_file(path)

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from melanoma_tf import calibration
 from melanoma_tf.calibration import CALIBRATORS, fit_calibration
+from melanoma_tf.calibration.study import study_calibration
 from melanoma_tf.cross_fit import patient_folds
 from melanoma_tf.errors import UserError
 
@@ -272,3 +273,24 @@ def test_coverage_is_of_limits_that_never_saw_the_patient():
     found = calibration.conformal_sets(target, probability, patient, 0.2, replicates=2)
     assert found.coverage["melanoma"].value == covered / target.sum()
     assert covered != (probability[target == 1] >= found.melanoma_from).sum()
+
+
+def test_steps_that_were_fitted_to_the_held_out_truths_are_no_finding():
+    """Of scores that are noise isotonic makes steps where melanoma happen to lie; held out they are worth nothing."""
+    gained = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        target, patients = (random.random(400) < 0.15).astype(int), np.arange(400)
+        study = study_calibration(target, random.random(400), patients, "isotonic", (0.8,))
+        point, sets = study.record["thresholds"][0], study.record["conformal"]
+        gained.append(point["sensitivity"]["value"] + point["specificity"]["value"] - 1)
+        assert sets["coverage"]["benign"]["value"] > 0.85  # ties may cover more
+    assert abs(np.mean(gained)) < 0.05
+
+
+def test_a_map_that_keeps_the_order_decides_as_the_scores_do():
+    target, probability, patients = cohort(patients=400)
+    study = study_calibration(target, probability, patients, "platt", (0.9,))
+    plain = calibration.operating_points(target, probability, patients, (0.9,))[0]
+    assert study.record["thresholds"][0]["sensitivity"]["value"] == plain.sensitivity.value
+    assert study.record["thresholds"][0]["specificity"]["value"] == plain.specificity.value

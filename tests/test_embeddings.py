@@ -12,7 +12,7 @@ from melanoma_tf.context import model
 from melanoma_tf.context.alike import beside_others
 from melanoma_tf.context.features import EMBEDDING
 from melanoma_tf.context.study import Images, study_context
-from melanoma_tf.embeddings import centred_directions, directions_of, write_embeddings
+from melanoma_tf.embeddings import centred_directions, directions_of, read_embeddings, write_embeddings
 from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions, read_predictions
 
@@ -160,3 +160,17 @@ def test_bad_input_writes_nothing(folder, run_command, arguments, words):
 def test_a_missing_image_is_named():
     with pytest.raises(UserError, match="no file"):
         directions_of(np.array(["a"]), "absent.npz")
+
+
+@pytest.mark.parametrize("kind", ["npy", "cut", "empty"])
+def test_files_that_are_no_archive_are_one_line(tmp_path, kind):
+    path = tmp_path / "e.npz"
+    np.savez_compressed(path, names=np.array(["a", "b"]), embeddings=np.random.default_rng(0).random((2, 500)))
+    content = path.read_bytes()
+    if kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.zeros((2, 3)))
+    else:
+        path.write_bytes(content[: len(content) // 2] if kind == "cut" else b"")
+    with pytest.raises(UserError, match=r"no \.npz of plain arrays"):
+        read_embeddings(path)

@@ -224,20 +224,49 @@ def test_command(tmp_path, monkeypatch, capsys):
     code, printed, _ = _command(monkeypatch, capsys, *arguments, f"--out={out}")
     assert code == 0
     lines = printed.splitlines()
-    assert len({len(line) for line in lines[:4]}) == len({len(line) for line in lines[5:-2]}) == 1  # aligned
+    assert len({len(line) for line in lines[:4]}) == len({len(line) for line in lines[5:-3]}) == 1  # aligned
     measured = fold_counts.deviations(fold_counts.count_columns(table), folds.read_folds(out, table))
-    assert f"{measured['deviation'].mean():.2%}" in lines[-3]
+    assert f"{measured['deviation'].mean():.2%}" in lines[-4]
+    assert lines[-2] == "1 of 1 pairs of duplicates have both images in the table"
     fold = folds.read_folds(out, table)
     assert fold[0] == fold[1]
     (tmp_path / "found.csv").write_text("image_name_1,image_name_2\nISIC_0001,ISIC_0002\n")
     both = f"{arguments[1]},{tmp_path / 'found.csv'}"
-    assert _command(monkeypatch, capsys, arguments[0], both, arguments[2], f"--out={out}2")[0] == 0
-    assert np.ptp(folds.read_folds(f"{out}2", table)[:3]) == 0
+    assert _command(monkeypatch, capsys, arguments[0], both, arguments[2], f"--out={out.with_name('both.csv')}")[0] == 0
+    assert np.ptp(folds.read_folds(out.with_name("both.csv"), table)[:3]) == 0
     before = out.read_bytes()
     code, _, complaint = _command(monkeypatch, capsys, *arguments, f"--out={out}", "--seed=3")
     assert (code, complaint.count("\n"), out.read_bytes()) == (2, 1, before)
     assert _command(monkeypatch, capsys, *arguments, f"--out={out}", "--seed=3", "--overwrite")[0] == 0
     assert out.read_bytes() != before
+    assert "such as folds.csv" in _command(monkeypatch, capsys, *arguments, f"--out={tmp_path / 'x.json'}")[2]
+    (tmp_path / "of_others.json").write_text("{}")
+    code, _, complaint = _command(monkeypatch, capsys, *arguments, f"--out={tmp_path / 'of_others.csv'}")
+    assert code == 2 and "of_others.json exists already" in complaint and not (tmp_path / "of_others.csv").exists()
+
+
+def test_names_are_text_whatever_they_look_like(tmp_path, monkeypatch, capsys):
+    """0012 is not 12, a cell that is empty changes no other name, and blanks around a name do not count."""
+    rows = "\n".join(f"{n:04d},{n // 2:03d},{n % 4 // 3}" for n in range(40))
+    (tmp_path / "train.csv").write_text(f"image_name, patient_id,target\n{rows}\n0040,,0\n")
+    (tmp_path / "pairs.csv").write_text("image_name_1, image_name_2\n0000, 0039\n0001,9999\n")
+    arguments = (f"--train_csv={tmp_path / 'train.csv'}", f"--duplicates={tmp_path / 'pairs.csv'}", "--folds=2")
+    code, printed, _ = _command(monkeypatch, capsys, *arguments, f"--out={tmp_path / 'folds.csv'}")
+    assert code == 0 and "1 of 2 pairs of duplicates" in printed
+    from melanoma_tf import tables
+
+    table = tables.read_table(tmp_path / "train.csv", target=True)
+    assert table["image_name"].tolist()[:2] == ["0000", "0001"] and table["patient_id"].tolist()[-2:] == ["019", "0040"]
+    fold = folds.read_folds(tmp_path / "folds.csv", table)
+    assert fold[0] == fold[1] == fold[38] == fold[39]
+
+
+def test_a_column_that_is_there_twice_is_one_line(tmp_path):
+    from melanoma_tf import tables
+
+    (tmp_path / "train.csv").write_text("image_name,target, target\na,0,0\n")
+    with pytest.raises(UserError, match="has the column 'target' twice"):
+        tables.read_table(tmp_path / "train.csv", target=True)
 
 
 @pytest.mark.parametrize(

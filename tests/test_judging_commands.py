@@ -269,3 +269,12 @@ def test_a_damaged_calibration_is_named(folder, run_command, case):
     assert (code, len(complaint)) == (2, 1), complaint
     assert "c.json" in complaint[0] and words in complaint[0]
     assert not (folder / "out").exists()
+
+
+def test_two_truths_are_refused_where_the_table_tells_none(folder, run_command):
+    _table("train.csv").drop(columns="target").to_csv("train.csv", index=False)
+    b = _table("b.csv")
+    b.loc[b["image_name"] == "ISIC_0000003", "target"] = 1 - b.loc[b["image_name"] == "ISIC_0000003", "target"]
+    b.to_csv("b.csv", index=False)
+    code, _, complaint = run_command(*INPUT["compare"])
+    assert code == 2 and "target of ISIC_0000003 differs between a.csv and b.csv (1 of" in complaint[0]

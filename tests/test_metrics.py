@@ -139,3 +139,23 @@ def test_limit_of_a_perfect_order_covers():
 def test_interval_prints_its_basis():
     text = str(metrics.Interval(0.9, 0.85, 0.95, 33126, 584, 2056))
     assert text == "0.9000 [0.8500, 0.9500] (n=33,126, 584 melanoma, 2,056 patients)"
+
+
+def test_one_patient_of_a_class_tells_little():
+    """How melanoma vary cannot be known from one. An estimate reaches 0.9 at most 0.9 times as often as AUC / 0.9."""
+    target, score = np.array([1] + [0] * 1000), np.concatenate([[900], np.arange(1000.0) + 0.5])
+    auc = metrics.auc_interval(target, score)
+    assert (auc.value, auc.low, auc.high) == (0.9, pytest.approx(0.9 * 0.025), pytest.approx(1 - 0.1 * 0.025))
+    several = metrics.auc_interval(np.repeat(target, 3), np.repeat(score, 3), np.repeat(np.arange(1001), 3))
+    assert (several.low, several.high) == (auc.low, auc.high)
+    alone = metrics.auc_interval([1, 0, 0, 1, 0], [0.9, 0.2, 0.8, 0.7, 0.1], ["p"] * 5)
+    assert (alone.low, alone.value, alone.high) == (0.0, 5 / 6, 1.0)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(few_scores)
+def test_limits_enclose_the_estimate(pairs):
+    target, score = np.array(pairs).T
+    assume(0 < target.sum() < len(target))
+    auc = metrics.auc_interval(target, score, np.arange(len(target)) // 3)
+    assert 0 <= auc.low <= auc.value <= auc.high <= 1

@@ -195,3 +195,16 @@ def test_damaged_blend_is_named(tmp_path, record, words):
     (tmp_path / "blend.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=f"blend.json is damaged: .*{words}"):
         report.read_run(tmp_path)
+
+
+def test_benign_images_of_one_patient_make_a_page_too(tmp_path, monkeypatch, capsys):
+    table = make_table()
+    target = table["target"].to_numpy()
+    table["patient_id"] = np.where(target == 1, [f"IP_{number}" for number in range(IMAGES)], "IP_one")
+    table.to_csv(tmp_path / "train.csv", index=False)
+    scores = np.random.default_rng(0).random(IMAGES)
+    Predictions(table["image_name"].to_numpy(object), scores, target).write(tmp_path / "oof.csv")
+    page = tmp_path / "report.html"
+    _run(monkeypatch, capsys, str(tmp_path / "oof.csv"), f"--train_csv={tmp_path / 'train.csv'}", f"--out={page}")
+    assert "Number of images of the patient" in page.read_text()
+    assert "Sex, age and site alone" not in page.read_text()

@@ -86,10 +86,9 @@ def _close(
         later = second > first
         found += int(later.sum())
         if found > TOO_MANY * max(len(names), BLOCK):
-            raise UserError(
-                f"more than {found:,} pairs of {len(names):,} images are alike, such as {names[start + first[0]]} and "
-                f"{names[start + second[later][0]]}: these are not images, or embeddings, of single lesions"
-            )
+            such = f"{names[start + first[later][0]]} and {names[start + second[later][0]]}"
+            raise UserError(f"more than {found:,} pairs of {len(names):,} images are alike, such as {such}: these are "
+                            f"not images, or embeddings, of single lesions")  # fmt: skip
         yield start + first[later], start + second[later]
 
 

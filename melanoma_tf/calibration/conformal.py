@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from melanoma_tf.calibration.thresholds import FittedOn
 from melanoma_tf.cross_fit import patient_folds
 from melanoma_tf.errors import UserError
 from melanoma_tf.evaluation.resampling import CONFIDENCE, REPLICATES, share_intervals
@@ -61,22 +62,25 @@ def set_limits(target: np.ndarray, probability: np.ndarray, error: float) -> tup
 
 def conformal_sets(
     target: np.ndarray, probability: np.ndarray, patients: np.ndarray, error: float = 0.1, folds: int = 5,
-    seed: int = 2020, replicates: int = REPLICATES, confidence: float = CONFIDENCE,
+    seed: int = 2020, replicates: int = REPLICATES, confidence: float = CONFIDENCE, fitted_on: FittedOn | None = None,
 ) -> ConformalSets:  # fmt: skip
     """Limits from all images, and coverage where each patient is judged by limits of the other folds.
 
     Args: target int[N] of 0 and 1. probability float[N] in [0, 1], out-of-fold. patients [N] labels. error: in (0, 1).
+      fitted_on: as of `operating_points`.
     Raises: UserError as `Sample`, for an error outside (0, 1), for fewer patients with a melanoma than folds.
     """
     if not 0 < error < 1:
         raise UserError(f"an error of {error} of conformal sets is not possible; valid is more than 0 and less than 1")
     sample = Sample(target, probability, patients, "conformal sets")
     fold = patient_folds(sample.target.astype(int), np.asarray(patients, object), folds, seed)
-    limits = np.empty((len(fold), 2))
+    has_melanoma, has_benign = np.empty(len(fold), bool), np.empty(len(fold), bool)
     for number in np.unique(fold):
         rest = fold != number
-        limits[~rest] = set_limits(sample.target[rest], sample.probability[rest], error)
-    has_melanoma, has_benign = sample.probability >= limits[:, 0], sample.probability <= limits[:, 1]
+        probability = fitted_on(np.flatnonzero(rest)) if fitted_on else sample.probability
+        melanoma_from, benign_to = set_limits(sample.target[rest], probability[rest], error)
+        has_melanoma[~rest] = probability[~rest] >= melanoma_from
+        has_benign[~rest] = probability[~rest] <= benign_to
     every = np.ones(len(fold), bool)
     kinds = (has_melanoma & ~has_benign, has_benign & ~has_melanoma, has_benign & has_melanoma,
              ~has_benign & ~has_melanoma)  # fmt: skip

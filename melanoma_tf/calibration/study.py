@@ -12,9 +12,9 @@ import numpy as np
 from melanoma_tf.calibration.choice import NONE, Calibrated, calibrate
 from melanoma_tf.calibration.conformal import conformal_sets
 from melanoma_tf.calibration.curves import decision_curve
-from melanoma_tf.calibration.maps import CALIBRATORS
+from melanoma_tf.calibration.maps import CALIBRATORS, fit_calibration
 from melanoma_tf.calibration.prevalence import shift_prevalence
-from melanoma_tf.calibration.thresholds import SENSITIVITIES, OperatingPoint, operating_points
+from melanoma_tf.calibration.thresholds import SENSITIVITIES, FittedOn, OperatingPoint, operating_points
 from melanoma_tf.evaluation import METRICS, metrics_table
 
 METHODS = tuple(CALIBRATORS)
@@ -32,8 +32,22 @@ class Study:
 
     def judge(self, probability: np.ndarray, stated: float | None = None) -> np.ndarray:
         """Calibrated probabilities of new images, float64[N], at the stated prevalence or that of the data."""
-        judged = self.calibrated.calibration(probability)
-        return judged if stated is None else shift_prevalence(judged, self.prevalence, stated)
+        return self._at(self.calibrated.calibration(probability), stated)
+
+    def fitted_on(self, target: np.ndarray, probability: np.ndarray, stated: float | None = None) -> FittedOn:
+        """The same with the map fitted on some of these images alone, as `operating_points` wants it."""
+        known: dict[bytes, np.ndarray] = {}
+
+        def fitted_on(rows: np.ndarray) -> np.ndarray:
+            if rows.tobytes() not in known:
+                fitted = fit_calibration(self.calibrated.calibration.method, target[rows], probability[rows])
+                known[rows.tobytes()] = self._at(fitted(probability), stated)
+            return known[rows.tobytes()]
+
+        return fitted_on
+
+    def _at(self, probability: np.ndarray, stated: float | None) -> np.ndarray:
+        return probability if stated is None else shift_prevalence(probability, self.prevalence, stated)
 
 
 def study_calibration(
@@ -45,6 +59,7 @@ def study_calibration(
     conformal sets; stated: a prevalence.
 
     Thresholds and conformal limits are of the map of all images, the one that new images get, at the stated prevalence;
+    what they reach is told of patients for whom the map was fitted anew without them, as well as the threshold;
     "before" and "after" compare the input with the cross-fitted probabilities.
     Raises: UserError as its parts.
     """
@@ -58,10 +73,10 @@ def study_calibration(
         when: metrics_table(target, scores, patients, shown)
         for when, scores in (("before", probability), ("after", calibrated.probability))
     }
-    points = operating_points(target, judged, patients, sensitivities, folds, seed)
-    held_out = calibrated.probability
-    if stated is not None:
-        held_out = shift_prevalence(held_out, study.prevalence, stated)
+    fitted_on = study.fitted_on(target, np.asarray(probability, np.float64), stated)
+    points = operating_points(target, judged, patients, sensitivities, folds, seed, fitted_on=fitted_on)
+    sets = conformal_sets(target, judged, patients, error, folds, seed, fitted_on=fitted_on)
+    held_out = study._at(calibrated.probability, stated)
     curve = decision_curve(target, held_out, patients, np.asarray(BENEFIT_AT), stated)
     record: dict[str, Any] = {
         "method": calibrated.calibration.method,
@@ -76,7 +91,7 @@ def study_calibration(
         "decision_curve": {
             field.name: np.asarray(getattr(curve, field.name)).tolist() for field in dataclasses.fields(curve)
         },
-        "conformal": dataclasses.asdict(conformal_sets(target, judged, patients, error, folds, seed)),
+        "conformal": dataclasses.asdict(sets),
     }
     return dataclasses.replace(study, record=record)
 

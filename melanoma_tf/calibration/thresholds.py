@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from melanoma_tf.evaluation.sample import Sample, Weighted
 from melanoma_tf.metrics import Interval
 
 SENSITIVITIES = (0.80, 0.90, 0.95)
+FittedOn = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,13 @@ def threshold_at(target: np.ndarray, probability: np.ndarray, sensitivity: float
 def operating_points(
     target: np.ndarray, probability: np.ndarray, patients: np.ndarray, sensitivities: Sequence[float] = SENSITIVITIES,
     folds: int = 5, seed: int = 2020, replicates: int = REPLICATES, confidence: float = CONFIDENCE,
+    fitted_on: FittedOn | None = None,
 ) -> list[OperatingPoint]:  # fmt: skip
     """One `OperatingPoint` per wanted sensitivity.
 
     Args: target int[N] of 0 and 1; probability float[N] in [0, 1]; patients [N]; folds, seed: of `patient_folds`.
+      fitted_on: where the probability was fitted to these truths, the same of all images fitted on some rows alone, by
+      which held-out images are then decided: int[n] -> float[N].
 
     The limits of what is reached are those of the decisions made; that thresholds vary too is in `threshold` alone.
     Raises: UserError as `Sample`, and for fewer patients with a melanoma than folds.
@@ -58,7 +62,9 @@ def operating_points(
     sample = Sample(target, probability, patients, "thresholds")
     fold = patient_folds(sample.target.astype(int), np.asarray(patients, object), folds, seed)
     thresholds = _threshold_intervals(sample, sensitivities, replicates, confidence)
-    return [_point(sample, fold, *pair, replicates, confidence) for pair in zip(sensitivities, thresholds)]
+    fitted_on = fitted_on or (lambda rows: sample.probability)
+    pairs = zip(sensitivities, thresholds)
+    return [_point(sample, fold, fitted_on, *pair, replicates, confidence) for pair in pairs]
 
 
 def _threshold_intervals(sample: Sample, sensitivities: Sequence[float], replicates: int, confidence: float):
@@ -75,11 +81,13 @@ def _threshold_intervals(sample: Sample, sensitivities: Sequence[float], replica
 
 
 def _point(
-    sample: Sample, fold: np.ndarray, wanted: float, threshold: Interval, replicates: int, confidence: float
-) -> OperatingPoint:
+    sample: Sample, fold: np.ndarray, fitted_on: FittedOn, wanted: float, threshold: Interval, replicates: int,
+    confidence: float,
+) -> OperatingPoint:  # fmt: skip
     def choose(rows: np.ndarray):
-        at = threshold_at(sample.target[rows], sample.probability[rows], wanted)
-        return lambda held_out: sample.probability[held_out] >= at
+        probability = fitted_on(rows)
+        at = threshold_at(sample.target[rows], probability[rows], wanted)
+        return lambda held_out: probability[held_out] >= at
 
     apparent = sample.probability >= threshold.value
     flagged = cross_fitted(choose, fold).astype(bool)

@@ -46,9 +46,11 @@ def main(flag_values: CommandFlags) -> int:
     from melanoma_tf import audit, fold_counts
     from melanoma_tf.audit import printing
 
-    written = [path for path in (flag_values.json, flag_values.pairs) if path]
-    for path in written:
-        files.refuse_overwrite(path, flag_values.overwrite)
+    wanted = {"--json": flag_values.json, "--pairs": flag_values.pairs}
+    written = [path for path in wanted.values() if path]
+    for flag, path in wanted.items():
+        if path:
+            files.refuse_overwrite(path, flag_values.overwrite, flag)
     if flag_values.pairs and not (flag_values.images or flag_values.data_dir):
         raise UserError("--pairs needs images to find them among: give --images or --data_dir")
     given = _read_tables(flag_values)
@@ -79,7 +81,10 @@ def _read_tables(flag_values: CommandFlags) -> Tables:
     train = tables.read_table(flag_values.train_csv, target=True)
     test = tables.read_table(flag_values.test_csv, target=False) if flag_values.test_csv else None
     fold = folds.read_folds(flag_values.folds, train) if flag_values.folds else None
-    external = {os.path.basename(path): tables.read_table(path, target=False) for path in flag_values.external or ()}
+    paths = flag_values.external or ()
+    names = [os.path.basename(path) for path in paths]
+    labels = names if len(set(names)) == len(names) else paths
+    external = {label: tables.read_table(path, target=False) for label, path in zip(labels, paths)}
     return Tables(train, fold, test, external)
 
 

@@ -58,10 +58,11 @@ def main(flag_values: CommandFlags) -> None:
     rows = blend_context.read_rows(members, kinds, target, table, flag_values)
     members, weights, dropped = _without_drifting(members, kinds, weights, flag_values.keep_drifting)
     out = Path(flag_values.out)
+    files.refuse_run(out)
     for name in (*KINDS, "blend"):
         files.refuse_overwrite(out / f"{name}.{'json' if name == 'blend' else 'csv'}", flag_values.overwrite)
     blended = ensemble.blend_members(members, kinds, flag_values.method, weights, patients, _tell_progress)
-    scores = [_auc(member.predictions.get("oof"), member.source, table) for member in members]
+    scores = [_auc(member.predictions.get("oof"), member.source, table, patients) for member in members]
     blend_score = _auc(blended.predictions.get("oof"), "the blend", table, patients)
     notes += [*dropped, *_warnings(members, kinds, target, patients, scores), *blended.notes]
     summary = _summary(members, scores, blended, blend_score, notes)
@@ -155,9 +156,9 @@ def _warnings(members: list[Member], kinds: list[str], target, patients, scores:
         folds = [member.predictions["oof"].fold for member in members]
         for number, seen in enumerate(checks.seen_folds(oof, target, folds, patients)):
             notes += [f"{sources[number]} seems to have been trained on {seen}"] if seen else []
-        known = [score for score in scores if score is not None]
-        notes += [f"{sources[at]}: an AUC of {known[at].value:.4f} is far above the others'; was it trained on these "
-                  f"images?" for at in checks.far_better(known)]  # fmt: skip
+        known = [(source, score) for source, score in zip(sources, scores) if score is not None]
+        notes += [f"{known[at][0]}: an AUC of {known[at][1].value:.4f} is far above the others'; was it trained on "
+                  f"these images?" for at in checks.far_better([score for _, score in known])]  # fmt: skip
         notes += [f"{source}: its AUC is below 0.5; does it hold the probability of a benign lesion?"
                   for source, score in zip(sources, scores) if score is not None and score.high < 0.5]  # fmt: skip
     if len(kinds) == 2:
@@ -197,8 +198,8 @@ def _contributions(members: list[Member], blended: Blended, weights, patients, s
         raise UserError("--contributions needs two or more members with out-of-fold predictions and their truth")
     gains = added_by_each(members, blended.method, weights, target, patients)
     for member, gain in zip(summary["members"], gains):
-        member["adds"] = dataclasses.asdict(gain)
-    return [f"{member.source} adds  {gain}" for member, gain in zip(members, gains)]
+        member["adds"] = gain and dataclasses.asdict(gain)
+    return [f"{member.source} adds  {gain or 'all: no other has a weight'}" for member, gain in zip(members, gains)]
 
 
 def _write(out: Path, blended: Blended, summary: dict) -> None:

@@ -39,6 +39,7 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 def main(flag_values: CommandFlags) -> None:
     out = Path(flag_values.out)
+    files.refuse_run(out)
     for name in WRITTEN if not flag_values.apply else ("test.csv",):
         files.refuse_overwrite(out / name, flag_values.overwrite)
     stated = _share("--prevalence", flag_values.prevalence) if flag_values.prevalence is not None else None

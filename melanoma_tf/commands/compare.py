@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
+
 from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
 from melanoma_tf.commands.known_images import KnownImages, hashes, read_known_images
 from melanoma_tf.errors import UserError
@@ -36,6 +38,10 @@ def define_flags(flag_values: CommandFlags) -> None:
 def main(flag_values: CommandFlags) -> None:
     a, b = (read_known_images(path, flag_values.table) for path in (flag_values.a, flag_values.b))
     aligned = b.predictions.aligned(a.predictions.image_name, flag_values.b)
+    differs = a.target != np.asarray(aligned.target)
+    if differs.any():
+        raise UserError(f"target of {aligned.image_name[differs][0]} differs between {flag_values.a} and "
+                        f"{flag_values.b} ({int(differs.sum())} of them); they must be the same data")  # fmt: skip
     if (a.probability == aligned.probability).all():
         raise UserError(f"{flag_values.a} and {flag_values.b} hold the same predictions; there is nothing to compare")
     found = compare_models(

@@ -56,6 +56,7 @@ def main(flag_values: CommandFlags) -> None:
     from melanoma_tf.context.study import study_context
 
     out = Path(flag_values.out)
+    files.refuse_run(out)
     for name in WRITTEN:
         files.refuse_overwrite(out / name, flag_values.overwrite)
     if bool(flag_values.test) != bool(flag_values.test_csv):

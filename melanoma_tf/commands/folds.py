@@ -11,6 +11,7 @@ from pathlib import Path
 
 from melanoma_tf import files, fold_counts, folds, tables
 from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, list_flag, text_flag
+from melanoma_tf.errors import UserError
 
 
 def define_flags(flag_values: CommandFlags) -> None:
@@ -25,7 +26,11 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 
 def main(flag_values: CommandFlags) -> None:
-    files.refuse_overwrite(flag_values.out, flag_values.overwrite)
+    sidecar = folds.sidecar_of(flag_values.out)
+    if str(sidecar) == str(Path(flag_values.out)):
+        raise UserError(f"--out={flag_values.out}: folds are a CSV, such as folds.csv; a .json comes beside it")
+    for path in (flag_values.out, sidecar):
+        files.refuse_overwrite(path, flag_values.overwrite)
     table = tables.read_table(flag_values.train_csv, target=True)
     duplicates = [pair for path in flag_values.duplicates or () for pair in folds.read_duplicates(path)]
     fold = folds.make_folds(table, flag_values.folds, flag_values.seed, duplicates)
@@ -34,4 +39,8 @@ def main(flag_values: CommandFlags) -> None:
     share = "{:.3%}".format
     print(folds.count_folds(table, fold).to_string(index=False, formatters={"share": share}))
     print(f"\n{fold_counts.describe(fold_counts.unevenness(table, fold))}\n")
+    if flag_values.duplicates:
+        known = set(table["image_name"])
+        used = sum(known.issuperset(pair) for pair in duplicates)
+        print(f"{used:,} of {len(duplicates):,} pairs of duplicates have both images in the table")
     print(f"wrote {flag_values.out}")

@@ -43,12 +43,13 @@ def read_known_images(path: str, table_path: str) -> KnownImages:
     Raises: UserError where a file cannot be read (`ensemble.reading`), where the table has no patient_id, lacks an
       image, or tells another truth, where there is no truth at all, and for one class only.
     """
-    read = read_prediction_file(path)
     written = tables.read_csv(table_path)
     tables.require_columns(written, ("image_name", "patient_id"), table_path)
     if written["patient_id"].isna().all():
         raise UserError(f"{table_path}: the column 'patient_id' is empty; intervals need to know whose an image is")
-    rows = tables.rows_of(read.predictions.image_name, tables.read_table(table_path, target=False), path)
+    table = tables.read_table(table_path, target=False)
+    read = read_prediction_file(path, table["image_name"])
+    rows = tables.rows_of(read.predictions.image_name, table, path)
     truth = read.predictions.target
     if "target" in rows:
         known = tables.read_table(table_path, target=True)

@@ -51,14 +51,15 @@ def read_members(
 
 
 def _read_member(path: str, table: pd.DataFrame | None) -> Member:
+    known = () if table is None else table["image_name"]
     if not Path(path).is_dir():
-        file = read_prediction_file(path)
+        file = read_prediction_file(path, known)
         kind = _kind(path, file.predictions, table)
         return _member(path, {kind: Path(path)}, {kind: file}, table)
     paths = {kind: Path(path) / f"{kind}.csv" for kind in KINDS if (Path(path) / f"{kind}.csv").exists()}
     if not paths:
         raise UserError(f"{path} has neither oof.csv nor test.csv; give a finished run folder or a CSV")
-    return _member(path, paths, {kind: read_prediction_file(file) for kind, file in paths.items()}, table)
+    return _member(path, paths, {kind: read_prediction_file(file, known) for kind, file in paths.items()}, table)
 
 
 def _kind(path: str, predictions: Predictions, table: pd.DataFrame | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +29,11 @@ class PredictionFile:
     notes: tuple[str, ...]
 
 
-def read_prediction_file(path: str | os.PathLike) -> PredictionFile:
+def read_prediction_file(path: str | os.PathLike, known: Collection[str] = ()) -> PredictionFile:
     """Reads one file of predictions.
 
-    Names lose folders and endings such as .jpg. An image may have several rows or several columns (folds, views of
+    Names lose folders and endings such as .jpg, unless they are all among the known ones, those of the table. An image
+    may have several rows or several columns (folds, views of
     test-time augmentation), which are averaged, but only where every image has the same number.
 
     Raises: UserError, one line with the file, the thing and what would be valid: no table, no rows, a column that is
@@ -46,7 +48,7 @@ def read_prediction_file(path: str | os.PathLike) -> PredictionFile:
     if table.empty:
         raise UserError(f"{path} has no rows; a row per image is needed")
     columns = find_columns(table, path)
-    names = _names(table[columns.name], columns, table, path)
+    names = _names(table[columns.name], columns, table, path, set(known))
     notes = [f"column {columns.predictions[0]!r} is taken for the prediction"] if _unusual(columns) else []
     values, fold, note = _values(table, columns, names, path)
     frame = pd.DataFrame({"name": names, "value": values})
@@ -73,7 +75,9 @@ def _unusual(columns: Columns) -> bool:
     return len(columns.predictions) == 1 and columns.predictions[0].lower() not in known
 
 
-def _names(values: pd.Series, columns: Columns, table: pd.DataFrame, path: str | os.PathLike) -> np.ndarray:
+def _names(
+    values: pd.Series, columns: Columns, table: pd.DataFrame, path: str | os.PathLike, known: set[str]
+) -> np.ndarray:
     prediction = table[columns.predictions[0]]
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.between(0, 1).all() and pd.to_numeric(prediction, errors="coerce").isna().all():
@@ -83,8 +87,16 @@ def _names(values: pd.Series, columns: Columns, table: pd.DataFrame, path: str |
     empty = values.isna() | (text == "")
     if empty.any():
         raise UserError(f"{path} line {int(np.argmax(empty)) + 2}: empty {columns.name}; every row needs a name")
-    text = text.str.replace(r"^.*[/\\]", "", regex=True).str.replace(SUFFIX, "", regex=True, case=False)
-    return text.to_numpy(object)
+    if known.issuperset(text):
+        return text.to_numpy(object)
+    short = text.str.replace(r"^.*[/\\]", "", regex=True).str.replace(SUFFIX, "", regex=True, case=False)
+    written = text.groupby(short.to_numpy()).unique()
+    doubled = written[written.map(len) > 1]
+    if len(doubled):
+        one, other = doubled.iloc[0][:2]
+        raise UserError(f"{path} names {doubled.index[0]} more than once, as {one} and {other}; names must differ "
+                        f"without folders and endings")  # fmt: skip
+    return short.to_numpy(object)
 
 
 def _numbers(values: pd.Series, names: np.ndarray, path: str | os.PathLike) -> np.ndarray:

@@ -92,7 +92,7 @@ def read_run(path: str | os.PathLike, table: pd.DataFrame | None = None) -> Run:
     if not folder.is_dir():
         raise UserError(f"no run folder at {folder}; give the --work_dir of a finished training run, or a CSV")
     name = folder.resolve().name
-    if (folder / "run.json").exists() and not (folder / "blend.json").exists():
+    if (folder / files.RUN_RECORD).exists() and not (folder / "blend.json").exists():
         return _read_training(folder, name)
     oof, sha256 = _read_oof(folder / "oof.csv") if (folder / "oof.csv").exists() else (None, "")
     if (folder / "blend.json").exists():
@@ -107,7 +107,7 @@ def read_run(path: str | os.PathLike, table: pd.DataFrame | None = None) -> Run:
 def table_of_run(path: str | os.PathLike) -> str:
     """Path of the table that a training run was made of. Raises UserError where that is not known or it is gone."""
     folder = Path(path)
-    known = _read_json(folder / "run.json").get("train_csv") if (folder / "run.json").exists() else None
+    known = _read_json(folder / files.RUN_RECORD).get("train_csv") if (folder / files.RUN_RECORD).exists() else None
     if not known:
         raise UserError(f"--train_csv is needed: {path} does not tell the table that it was made of")
     if not Path(str(known)).is_file():
@@ -133,7 +133,7 @@ def _read_file(path: Path, table: pd.DataFrame | None) -> Run:
 
 
 def _read_training(folder: Path, name: str) -> Run:
-    record, config = _read_json(folder / "run.json"), _read_json(folder / "config.json")
+    record, config = _read_json(folder / files.RUN_RECORD), _read_json(folder / "config.json")
     fold_names = record.get("fold_names")
     if not isinstance(fold_names, list) or not fold_names:
         raise UserError(f"{folder / 'run.json'} names no folds under 'fold_names'")

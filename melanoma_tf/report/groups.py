@@ -49,9 +49,10 @@ def find_groups(evaluation: Evaluation) -> list[Group]:
 
 
 def _group(evaluation: Evaluation, kind: str, name: str, mask: np.ndarray) -> Group:
-    target = evaluation.target[mask]
-    enough = FEWEST_MELANOMA <= target.sum() < len(target)
-    auc = metrics.auc_interval(target, evaluation.score[mask], evaluation.patients[mask]) if enough else None
+    target, patients = evaluation.target[mask], evaluation.patients[mask]
+    of_each = [len(np.unique(patients[target == value])) for value in (0, 1)]
+    enough = target.sum() >= FEWEST_MELANOMA and min(of_each) > 1
+    auc = metrics.auc_interval(target, evaluation.score[mask], patients) if enough else None
     return Group(kind, name, mask, auc)
 
 

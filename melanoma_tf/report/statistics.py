@@ -110,8 +110,8 @@ def _metadata_score(evaluation: Evaluation, folds: int = 5) -> np.ndarray | None
     from sklearn.model_selection import StratifiedGroupKFold
 
     features = tables.metadata_features(evaluation.rows)
-    with_melanoma = len(np.unique(evaluation.patients[evaluation.target == 1]))
-    if np.ptp(features, axis=0).max() == 0 or with_melanoma < 2 * folds:
+    of_each = [len(np.unique(evaluation.patients[evaluation.target == value])) for value in (0, 1)]
+    if np.ptp(features, axis=0).max() == 0 or min(of_each) < 2 * folds:
         return None
     score = np.empty(len(features))
     split = StratifiedGroupKFold(folds).split(features, evaluation.target, evaluation.patients)

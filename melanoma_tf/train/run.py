@@ -156,7 +156,7 @@ def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bo
         known.unlink(missing_ok=True)
     if known.exists():
         _require_same_run(work_dir, config, identity)
-    files.write_json(work_dir / "run.json", identity)
+    files.write_json(work_dir / files.RUN_RECORD, identity)
     files.write_json(known, configuration.to_json(config))
 
 
@@ -166,7 +166,7 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
         if before[key] != value and key not in PACE:
             raise UserError(f"{work_dir} is a run with {key}={before[key]}, not {value}; "
                             f"choose another --work_dir or --overwrite")  # fmt: skip
-    past = json.loads((work_dir / "run.json").read_text())
+    past = json.loads((work_dir / files.RUN_RECORD).read_text())
     for what in ("images", "folds"):
         known, now = past.get(what), identity[what]
         if known and now and {**known, "path": ""} != {**now, "path": ""}:
