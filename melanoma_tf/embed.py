@@ -30,7 +30,7 @@ def embed(run: str | Path, images: ImageSet, fold: str = "") -> tuple[np.ndarray
     Raises: UserError for an unfinished run or fold, weights that do not fit, or where no fold held out any image.
     """
     config = load_config(run)
-    rows_of = _rows_by_folder(Path(run), images, fold)
+    rows_of = rows_by_folder(run, images, fold)
     parts = {}
     for folder, rows in rows_of.items():
         keras.backend.clear_session()
@@ -41,14 +41,14 @@ def embed(run: str | Path, images: ImageSet, fold: str = "") -> tuple[np.ndarray
     return images.names[rows[order]], features[order].astype(np.float32)
 
 
-def _rows_by_folder(run: Path, images: ImageSet, fold: str) -> dict[Path, np.ndarray]:
-    """The rows of the table that the model of each fold embeds, without folds that have none."""
+def rows_by_folder(run: str | Path, images: ImageSet, fold: str = "") -> dict[Path, np.ndarray]:
+    """The rows of the table that the model of each fold embeds, without folds that have none; see `embed`."""
     folders = {folder.name.removeprefix("fold_"): folder for folder in fold_folders(run)}
     if fold:
         if fold not in folders:
             raise UserError(f"--fold={fold}: {run} has no such finished fold; it has {', '.join(folders)}")
         return {folders[fold]: np.arange(len(images))}
-    path = run / "oof.csv"
+    path = Path(run) / "oof.csv"
     oof = read_predictions(path) if path.is_file() else None
     held_out = {} if oof is None or oof.fold is None else dict(zip(oof.image_name, oof.fold.astype(str)))
     fold_of = pd.Series([held_out.get(name, "") for name in images.names])

@@ -54,11 +54,19 @@ class SeededDropout(tf.keras.layers.Dropout):
 class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
     """BatchNormalization by the fused kernel; Keras 3 takes the moments with elementwise ops, in several passes.
 
-    Same weights and outputs, for speed only; Keras 2 is fused already.
+    Same weights and outputs, for speed only; Keras 2 is fused already. A frozen one in training is a multiplication and
+    an addition: the fused kernel has no deterministic gradient for it on a GPU.
     """
 
     def call(self, inputs, training=None, mask=None):
-        train = bool(training) and self.trainable
+        if training and not self.trainable:
+            weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+            gamma, beta, mean, variance = (tf.cast(weight, tf.float32) for weight in weights)
+            scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+            return tf.cast(tf.cast(inputs, tf.float32) * scale + (beta - mean * scale), inputs.dtype)
+        if not IS_KERAS_3:
+            return super().call(inputs, training=training, mask=mask)
+        train = bool(training)
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=tf.cast(self.gamma, tf.float32), offset=tf.cast(self.beta, tf.float32),
             mean=[] if train else tf.cast(self.moving_mean, tf.float32),
@@ -135,7 +143,7 @@ def rebuild(model: tf.keras.Model, replace) -> tf.keras.Model:
 def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
     """The replacement of a layer, for `rebuild`: fused normalisation, swish in one pass, dropout without state."""
     config = layer.get_config()
-    if isinstance(layer, keras.layers.BatchNormalization) and IS_KERAS_3:
+    if isinstance(layer, keras.layers.BatchNormalization):
         return FusedBatchNormalization.from_config(config)
     if isinstance(layer, keras.layers.DepthwiseConv2D) and not layer.use_bias:
         return DepthwiseConv2D.from_config(config)
@@ -199,6 +207,23 @@ class SlotOptimizer(tf.keras.optimizers.Optimizer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}
+
+
+def apply_summed(
+    optimizer: tf.keras.optimizers.Optimizer, gradients: list[tf.Tensor], variables: list[tf.Variable]
+) -> None:
+    """Applies, within a replica, gradients of its part of the loss, summed over the replicas before anything else.
+
+    Keras 3 clips them, and looks for overflows of 16 bits, in each replica's part before its own sum: so clipping would
+    depend on the number of devices, and an overflow in another replica than the first would go into the weights.
+    """
+    context = tf.distribute.get_replica_context()
+    if IS_KERAS_3 and context.num_replicas_in_sync > 1:
+        summing = getattr(optimizer, "inner_optimizer", optimizer)
+        summing._all_reduce_sum_gradients  # noqa: B018 - an error, where Keras should sum elsewhere, and not twice the sum
+        summing._all_reduce_sum_gradients = list
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+    optimizer.apply_gradients(zip(gradients, variables))
 
 
 def optimizer_variables(optimizer: tf.keras.optimizers.Optimizer) -> list[tf.Variable]:

@@ -81,19 +81,21 @@ def predict(
     """Probability of every image, the mean over the run's folds.
 
     Args:
-      run: folder of a finished run. images: the set. views, batch_size: 0 means those of the recipe.
-    Raises: UserError for an unfinished run or weights that do not fit.
+      run: folder of a finished run. images: the set. views, batch_size: 0 means those of the recipe; a batch that does
+      not divide by the replicas is made larger.
+    Raises: UserError for an unfinished run, weights that do not fit, or memory that does not suffice.
     """
     config = load_config(run)
     if views:
         config = configuration.override(config, [f"predict.views={views}"])
     strategy = strategy or make_strategy()
-    rows = np.arange(len(images))
+    replicas, rows = strategy.num_replicas_in_sync, np.arange(len(images))
+    batch_size = -(-(batch_size or config.predict.batch_size) // replicas) * replicas
     batches = distributed(
         strategy,
         lambda share: eval_dataset(
-            images, rows, image_size=config.data.image_size, batch_size=batch_size or config.predict.batch_size,
-            crop=config.data.crop, share=share,
+            images, rows, image_size=config.data.image_size, batch_size=batch_size, crop=config.data.crop,
+            share=share,
         ),
     )  # fmt: skip
     members = []

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from .conftest import settings
+from .conftest import settings, write_shards
 
 pytest.importorskip("tensorflow")
 
@@ -140,7 +140,22 @@ def test_another_run_is_not_overwritten(competition, run_command, tmp_path):
     code, _, err = run_command(*arguments, *settings("train.epochs=1"))
     assert code == 2 and len(err) == 1, err
     assert (tmp_path / "run" / "config.json").read_bytes() == before
-    assert run_command(*arguments, *settings("train.epochs=1"), "--overwrite")[0] == 0
+    table["target"] = table["target"].to_numpy()[::-1]
+    table.assign(age_approx=33.0).to_csv(competition / "train.csv", index=False)
+    code, _, err = run_command(*arguments, *settings("train.epochs=1"))
+    assert code == 2 and "is a run on other images" in err[0]
+    table.to_csv(competition / "train.csv", index=False)
+    assert run_command(*arguments, *settings("train.epochs=1", "predict.batch_size=4"))[0] == 0
+    for path in competition.glob("train*.tfrec"):  # the same names, truths and counts, other pictures
+        path.unlink()
+    write_shards(competition, "train", table, 1 - table["target"])
+    code, _, err = run_command(*arguments, *settings("train.epochs=1"))
+    assert code == 2 and "is a run on other images" in err[0], err
+    (tmp_path / "run" / "oof.csv").write_text("of the run before")
+    (tmp_path / "run" / "test.csv").write_text("of the run before")
+    (competition / "test.csv").unlink()
+    assert run_command(*arguments[:-1], "--fold=all", *settings("train.epochs=1"), "--overwrite")[0] == 0
+    assert not (tmp_path / "run" / "oof.csv").exists() and not (tmp_path / "run" / "test.csv").exists()
 
 
 @pytest.mark.parametrize("largest_file", [500, 9_000, 60_000])

@@ -77,7 +77,8 @@ def record(competition: Path, strategy_name: str, devices: int, frozen: bool = T
     distribute.make_deterministic()
     if devices > 1:
         distribute.split_cpu(devices)
-    recipe = config.override(config.load_recipe("demo"), [*TINY, "model.dropout=0", *settings])
+    # Gradients are clipped: of the sum over the devices, or the devices would be told apart.
+    recipe = config.override(config.load_recipe("demo"), [*TINY, "model.dropout=0", "train.clip_norm=0.1", *settings])
     strategy = distribute.make_strategy(strategy_name)
     keras.utils.set_random_seed(1)
     with strategy.scope(), computing_in(recipe.train.precision):
@@ -153,6 +154,52 @@ def test_several_devices_in_float16_train_like_one_with_one_loss_scale(competiti
     one, two = (json.loads(one.stdout.splitlines()[-1]) for one in done)
     assert two["spread"] == 0.0
     assert_alike(two, one, 2, 0.01)
+
+
+def overflow_in_the_second_of_two() -> dict:
+    """How far weights go, and the scale of the loss, in two steps in 16 bits; in the first one device overflows."""
+    from melanoma_tf import config, distribute
+    from melanoma_tf.keras_compat import as_tensorflow, keras
+    from melanoma_tf.train.step import build_train_step, step_seed
+    from melanoma_tf.train.trainee import build_trainee
+
+    distribute.make_deterministic()
+    distribute.split_cpu(2)
+    recipe = config.override(config.load_recipe("demo"), [*TINY, *FLIPS, "train.precision=mixed_float16"])
+    strategy = distribute.make_strategy("mirrored")
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model, optimizer, _ = build_trainee(recipe)
+    step = build_train_step(strategy, model, optimizer, recipe)
+    random, found = np.random.default_rng(0), {"moved": [], "scale": []}
+    images = [tf.constant(random.integers(0, 256, (4, 32, 32, 3)), tf.uint8) for _ in range(2)]
+
+    def share(weight):
+        return {"image": images[weight > 1], "meta": tf.zeros([4, 10]), "target": tf.constant([[0.0], [1], [0], [1]]),
+                "weight": tf.fill([4], float(weight))}  # fmt: skip
+
+    variables = [as_tensorflow(one) for one in model.trainable_variables]
+    for number, second in enumerate((1e30, 1.0)):
+        batch = strategy.experimental_distribute_values_from_function(
+            lambda context, second=second: share(second if context.replica_id_in_sync_group else 1.0)
+        )
+        before = [one.numpy() for one in variables]
+        step(batch, tf.constant(step_seed(1, "0", number)), tf.constant(0.01))
+        moved = [float(np.abs(one.numpy() - old).max()) for one, old in zip(variables, before)]
+        found["moved"].append(max(moved))
+        scale = getattr(optimizer, "dynamic_scale", None)
+        scale = optimizer.loss_scale if scale is None else as_tensorflow(scale)
+        found["scale"].append(float(tf.convert_to_tensor(scale)))
+    return {**found, "spread": spread(strategy, variables)}
+
+
+def test_an_overflow_of_any_device_leaves_the_step_out_on_all():
+    code = "import json; from tests.test_distribute import overflow_in_the_second_of_two as of; print(json.dumps(of()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["moved"][0] == 0 < found["moved"][1] < 0.1, found
+    assert found["scale"][0] == found["scale"][1] == 2.0**14 and found["spread"] == 0, found
 
 
 def assert_alike(got, want, replicas, tolerance=TOLERANCE):

@@ -76,6 +76,8 @@ def test_command(competition, tmp_path, run_command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "run", competition)
     command = ("predict", "--run=run", f"--data_dir={competition}")
+    code, _, complaint = run_command(*command, "--out=new/test.csv", "--embeddings=new/test.npz")
+    assert code == 2 and "held out any of these" in complaint[-1] and len(complaint) == 1  # before any work
     code, printed, complaint = run_command(*command, "--prefix=train", "--embeddings=oof.npz")
     assert code == 0, complaint
     assert "wrote oof.npz: 47 of 48 images, " in printed

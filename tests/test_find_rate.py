@@ -101,3 +101,23 @@ def test_bad_input_is_one_line(run_command, competition_original, tmp_path, more
 def test_the_picture_must_be_a_png(run_command, competition_original, tmp_path):
     code, _, err = find(run_command, competition_original, tmp_path / "rate.jpg")
     assert code == 2 and "expected the name of a .png file" in err[-1]
+
+
+def test_several_classes_are_asked_for_what_they_are(run_command, competition_original, tmp_path):
+    settings = ["--set=model.target=diagnosis9", "--set=train.loss=categorical_cross_entropy"]
+    find(run_command, competition_original, tmp_path / "rate.png", "--steps=10", "--low=1e-6", "--high=2e-6", *settings)
+    losses = pd.read_csv(tmp_path / "rate.csv")["loss"]
+    assert losses.iloc[0] == pytest.approx(np.log(9), rel=0.35)
+
+
+def test_batches_that_do_not_go_up_are_one_line(run_command, competition_original, tmp_path):
+    code, _, err = find(run_command, competition_original, tmp_path / "rate.png", "--set=train.accumulation=3")
+    assert code == 2 and "train.batch_size is 8; with 1 replicas and train.accumulation=3" in err[-1] and len(err) == 1
+
+
+def test_a_loss_that_is_no_number_from_the_first_is_one_line(run_command, competition_original, tmp_path, monkeypatch):
+    from melanoma_tf.train import rate
+
+    monkeypatch.setattr(rate, "build_train_step", lambda *_, **__: lambda *_: np.float32("nan"))
+    code, _, err = find(run_command, competition_original, tmp_path / "rate.png")
+    assert code == 2 and "the loss is no number in the first step" in err[-1] and not list(tmp_path.iterdir())

@@ -251,3 +251,10 @@ def gradient_of_one_step(training):
 def test_averages_that_do_not_go_together(given, said):
     with pytest.raises(UserError, match=said):
         require_one_average(recipe(*given))
+
+
+def test_stages_that_are_frozen_keep_their_statistics_in_the_mean_of_epochs_too():
+    training = Training("train.epochs=4", "train.swa_epochs=3", "train.frozen_stages=1")
+    twin = training.followers["average"].model
+    names = [[layer.name for layer in normalizations(model)] for model in (training.model, twin)]
+    assert names[0] == names[1] and len(names[0]) < len(normalizations(Training().model))

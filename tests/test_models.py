@@ -382,3 +382,12 @@ def test_bad_weight_files(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         build_model(ModelConfig(backbone="tiny", weights=str(tmp_path / name)), 32)
+
+
+def test_a_disk_that_is_full_at_closing_is_one_line(tmp_path):
+    class Full:
+        def save_weights(self, path):
+            raise RuntimeError("Can't decrement id ref count (unable to close file, errno = 28)")
+
+    with pytest.raises(UserError, match=r"cannot write .*errno = 28"):
+        save_model_weights(Full(), tmp_path / "last.weights.h5")

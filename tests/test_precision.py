@@ -193,3 +193,27 @@ def test_a_dry_run_tells_what_it_would_take_and_writes_nothing(competition_origi
 def test_history_columns_are_those_of_before(half_run):
     rows = json.loads((half_run / "fold_0" / "history.json").read_text())
     assert list(rows[0]) == list(pd.read_csv(half_run / "fold_0" / "history.csv").columns)
+
+
+def test_frozen_normalisation_takes_no_gradient_of_the_fused_kernel():
+    """Which is not there on a GPU where ops must be deterministic."""
+    model, _, step = build(recipe_of())
+    concrete = step.get_concrete_function(batch(), tf.constant(step_seed(0, "0", 0)), tf.constant(0.01))
+    graph = concrete.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    kinds = {node.op for node in nodes}
+    assert "Conv2D" in kinds and not [kind for kind in kinds if kind.startswith("FusedBatchNormGrad")]
+    images = batch()["image"]
+    inputs = {"image": tf.cast(images, tf.float32) / 255.0, "meta": batch()["meta"]}
+    np.testing.assert_allclose(model(inputs, training=True), model(inputs, training=False), rtol=1e-5, atol=1e-6)
+
+
+def test_a_dry_run_on_a_device_that_is_too_small_is_one_line(competition_original, run_command, tmp_path, monkeypatch):
+    from melanoma_tf.train import fold
+
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    monkeypatch.setattr(fold, "build_train_step", lambda *_, **__: full)
+    code, _, err = run_command(*arguments(competition_original, tmp_path / "run", "--dry_run"))
+    assert code == 2 and "ran out of memory with train.batch_size=8" in err[-1] and "Traceback" not in "".join(err)

@@ -210,3 +210,17 @@ def test_optimizers_that_do_not_fit_are_errors(run_command, competition_original
         code, _, err = run_command(*train_arguments(competition_original, tmp_path / "run", f"--set={setting}"))
         assert code == 2 and message in err[-1] and len(err) == 1
         assert not (tmp_path / "run").exists()
+
+
+def test_images_that_do_not_fill_the_devices_are_predicted_too(finished_run, competition_original):
+    """Of 3 devices, a batch of 8 and 11 images: nothing is left over."""
+    folder, table = str(competition_original), str(competition_original / "test.csv")
+    code = ("from melanoma_tf import distribute; from melanoma_tf.predict import predict;"
+            "from melanoma_tf.data.image_set import load_image_set; distribute.split_cpu(3);"
+            f"images = load_image_set({folder!r}, {table!r}, 'test', target=False);"
+            f"found = predict({str(finished_run)!r}, images, strategy=distribute.make_strategy('mirrored'));"
+            "print(found.probability.tolist())")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(found, read_predictions(finished_run / "test.csv").probability, atol=1e-5)

@@ -396,3 +396,11 @@ for name in FAMILIES:
     got = [json.loads(line) for line in done.stdout.splitlines()[-len(FAMILIES) :]]
     assert np.std(want) > 0
     np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a cut archive"])
+def test_an_npz_that_is_none_is_one_line(tmp_path, content):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.npz is not an \.npz of arrays"):
+        build_model(ModelConfig(backbone="tiny", weights=str(path)), 32)

@@ -6,6 +6,7 @@ picture; the table lies beside it.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def main(flag_values: CommandFlags) -> None:
 
     command_line.import_tensorflow_quietly()
     found = _test(flag_values, config)
+    if found is None:  # of several processes one writes
+        return
     files.make_folder(picture.parent)
     files.write_whole(table, to_csv(found))
     files.write_whole(picture, draw(found, f"{flag_values.config}, {config.train.optimizer}"))
@@ -80,18 +83,22 @@ def _test(flag_values: CommandFlags, config) -> Any:
     from melanoma_tf.data.image_set import load_image_set
     from melanoma_tf.distribute import make_deterministic, make_strategy
     from melanoma_tf.progress import Progress
+    from melanoma_tf.targets import class_labels
     from melanoma_tf.train.rate import range_test
+    from melanoma_tf.train.workers import Workers
 
     make_deterministic()
     train_csv = flag_values.train_csv or f"{flag_values.data_dir.rstrip('/')}/train.csv"
     images = load_image_set(flag_values.data_dir, train_csv, "train", target=True, salvage=config.data.salvage)
+    images = dataclasses.replace(images, labels=class_labels(images.table, config.model.target, train_csv))
     strategy = make_strategy(flag_values.strategy, flag_values.tpu)
     size, steps = config.train.batch_size, flag_values.steps
     progress = Progress("finding a rate", steps * size)
-    return range_test(
+    found = range_test(
         config, images, strategy, flag_values.low, flag_values.high, steps,
         lambda done, loss: progress.update(done * size, f"loss {loss:.4f}"),
     )  # fmt: skip
+    return found if Workers(strategy).chief else None
 
 
 def to_csv(found: Any) -> str:

@@ -7,6 +7,7 @@ of the networks instead of, or beside, --out: for `melanoma-tf context` and `aud
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from melanoma_tf.command_line import CommandFlags, boolean_flag, integer_flag, text_flag
 
@@ -40,7 +41,7 @@ def main(flag_values: CommandFlags) -> None:
     command_line.import_tensorflow_quietly()
     from melanoma_tf import distribute
     from melanoma_tf.data.image_set import load_image_set
-    from melanoma_tf.embed import embed
+    from melanoma_tf.embed import embed, rows_by_folder
     from melanoma_tf.embeddings import write_embeddings
     from melanoma_tf.predict import predict
     from melanoma_tf.train.workers import Workers
@@ -49,16 +50,18 @@ def main(flag_values: CommandFlags) -> None:
     csv = flag_values.csv or os.path.join(flag_values.data_dir, f"{flag_values.prefix}.csv")
     images = load_image_set(flag_values.data_dir, csv, flag_values.prefix, target=False, salvage=flag_values.salvage)
     strategy = distribute.make_strategy(flag_values.strategy, flag_values.tpu)
-    predictions = None
+    chief = Workers(strategy).chief
+    for path in filter(None, (flag_values.out, flag_values.embeddings)):
+        files.make_folder(Path(path).parent)
+    if flag_values.embeddings:
+        rows_by_folder(flag_values.run, images, flag_values.fold)  # what cannot be done is told before the work
     if flag_values.out:
         predictions = predict(flag_values.run, images, views=flag_values.views, strategy=strategy)
-    if not Workers(strategy).chief:
-        return
-    embedded = embed(flag_values.run, images, flag_values.fold) if flag_values.embeddings else None
-    if predictions is not None:
-        predictions.write(flag_values.out)
-        print(f"wrote {flag_values.out}: {len(predictions):,} images")
-    if embedded is not None:
+        if chief:
+            predictions.write(flag_values.out)
+            print(f"wrote {flag_values.out}: {len(predictions):,} images")
+    if flag_values.embeddings and chief:
+        embedded = embed(flag_values.run, images, flag_values.fold)
         write_embeddings(flag_values.embeddings, *embedded)
         count, width = embedded[1].shape
         print(f"wrote {flag_values.embeddings}: {count:,} of {len(images):,} images, {width:,} features each")

@@ -2,8 +2,8 @@
 
     melanoma-tf train --config=b6_512 --data_dir=DATA --work_dir=runs/b6_512 --set model.weights=imagenet
 
-For a TPU, or GPUs in 16 bits: `--set train.precision=mixed_float16`; `--dry_run` tells the memory. Not trained by us on
-the full set: no score here.
+In 16 bits: `--set train.precision=mixed_bfloat16` on a TPU, `mixed_float16` on GPUs; `--dry_run` tells the memory. Not
+trained by us on the full set: no score here.
 """
 
 from melanoma_tf.config import Config, DataConfig, ModelConfig, PredictConfig, TrainConfig

@@ -60,8 +60,8 @@ def save_model_weights(model: keras.Model, path: str | os.PathLike) -> None:
         model.save_weights(str(beside))
         with files.open_whole(path) as file, open(beside, "rb") as source:
             file.write(source.read())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # HDF5 tells of a disk that is full at closing by a RuntimeError
+        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     finally:
         beside.unlink(missing_ok=True)
 

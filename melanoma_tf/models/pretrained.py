@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -152,7 +154,7 @@ def _npz(path: str, _: keras.Model) -> list[LayerWeights]:
             for key in arrays.files:
                 name, _, number = key.rpartition("/")
                 layers.setdefault(name, {})[int(number)] = arrays[key]
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not an .npz of arrays named layer/0, layer/1, ...: {error}") from error
     return [{name: [values[number] for number in sorted(values)] for name, values in layers.items()}]
 

@@ -23,8 +23,11 @@ from melanoma_tf.train.workers import Workers
 KEPT = 2
 MANIFEST, HISTORY, BEST, PREFIX = "manifest.json", "history.json", "best.weights.h5", "state"
 PART = ".part"
-# Settings that decide nothing about the result, so that a rerun may change them.
-PACE = ("train.checkpoint_minutes", "train.steps_per_call", "data.cache", "data.cache_memory_mb", "data.cache_dir")
+# Settings that decide nothing about the result (but for rounding: predict.batch_size), so that a rerun may change them.
+PACE = (
+    "train.checkpoint_minutes", "train.steps_per_call", "data.cache", "data.cache_memory_mb", "data.cache_dir",
+    "predict.batch_size",
+)  # fmt: skip
 READ_BYTES = 16 << 20
 FORMAT = 1
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from melanoma_tf.data.faults import named_faults
 from melanoma_tf.progress import duration
 from melanoma_tf.train import memory
 from melanoma_tf.train.fold import FoldRun
@@ -47,9 +48,12 @@ def _seconds_per_step(run: FoldRun) -> float:
 
 
 def _seconds_at(run: FoldRun, size: int) -> float:
-    batch, times = next(iter(run.batches(0, 0, size))), []
-    for number in range(TIMED_STEPS + 1):  # the first compiles
-        began = time.monotonic()
-        float(run.train_step(batch, tf.constant(step_seed(run.config.seed, run.fold.name, number)), tf.constant(0.0)))
-        times.append(time.monotonic() - began)
+    shortage = memory.shortage_named("train", run.config, run.model, run.optimizer, run.strategy.num_replicas_in_sync)
+    with named_faults(run.train), shortage:
+        batch, times = next(iter(run.batches(0, 0, size))), []
+        for number in range(TIMED_STEPS + 1):  # the first compiles
+            seed = tf.constant(step_seed(run.config.seed, run.fold.name, number))
+            began = time.monotonic()
+            float(run.train_step(batch, seed, tf.constant(0.0)))
+            times.append(time.monotonic() - began)
     return min(times[1:])

@@ -11,6 +11,7 @@ from melanoma_tf.distribute import on_each_replica
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import as_tensorflow, keras
 from melanoma_tf.models import build_model
+from melanoma_tf.models.stages import freeze_stages
 
 
 class Follower(tf.Module):
@@ -119,6 +120,7 @@ def build_followers(config: Config, model: keras.Model, optimizer: keras.optimiz
         followers["lookahead"] = Lookahead(model, optimizer, train.lookahead_steps, train.lookahead_rate)
     if train.ema or train.swa_epochs:
         twin = build_model(config.model, config.data.image_size, pretrained_weights=False)
+        freeze_stages(twin, train.frozen_stages)  # whose statistics are not estimated anew either
         if train.ema:
             followers["average"] = MovingAverage(model, twin, optimizer, train.ema)
         else:

@@ -23,6 +23,9 @@ class Objective:
 
     def truth(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """float32[B,K] of a batch of the pipeline: all that is mixed when images are."""
+        width = batch["target"].shape[-1]
+        if width != self._classes:  # it would be broadcast, to a loss of something else
+            raise ValueError(f"a target of {width} columns for {self._classes} classes; see targets.class_labels")
         return tf.concat([batch["target"], batch["meta"]], axis=1) if self._heads else batch["target"]
 
     def losses(self, truth: tf.Tensor, outputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from melanoma_tf import folds as folding
 from melanoma_tf import metrics
+from melanoma_tf.config import Config
 from melanoma_tf.data.image_set import ImageSet
 from melanoma_tf.errors import UserError, nearest
 from melanoma_tf.schema import SOURCE
@@ -74,3 +75,13 @@ def _of_sources(images: ImageSet, sources: str) -> np.ndarray:
         if source not in set(found):
             raise UserError(f"data.train_only={sources}: no image of source {source!r}; {nearest(source, set(found))}")
     return found.isin(wanted).to_numpy()
+
+
+def require_whole_parts(config: Config, replicas: int) -> None:
+    """Raises UserError where a batch does not go up into equal parts, one for each replica and accumulation."""
+    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
+        size = getattr(config, key).batch_size
+        if size % (replicas * parts):
+            of = f" and train.accumulation={parts}" if parts > 1 else ""
+            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas{of} it must be a multiple of "
+                            f"{replicas * parts}")  # fmt: skip

@@ -18,6 +18,8 @@ from melanoma_tf.data.pipeline import distributed, train_dataset
 from melanoma_tf.data.sampling import Sampling
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import keras
+from melanoma_tf.train.memory import shortage_named
+from melanoma_tf.train.plan import require_whole_parts
 from melanoma_tf.train.step import build_train_step, step_seed
 from melanoma_tf.train.trainee import build_trainee
 
@@ -75,7 +77,10 @@ def range_test(
     Averages that predict are left out: they do not change the steps.
 
     Args: images: all are trained on. on_step: called with the number of steps done and the loss.
+    Raises: UserError for a batch that does not divide, memory that does not suffice, or a first loss that is no number.
     """
+    replicas = strategy.num_replicas_in_sync
+    require_whole_parts(config, replicas)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, ema=0.0, swa_epochs=0))
     seed = int(step_seed(config.seed, NAME, 0)[0])
     keras.utils.set_random_seed(seed)
@@ -85,13 +90,16 @@ def range_test(
     rates, losses, watch = np.geomspace(low, high, steps), [], _Watch()
     for number, batch in zip(range(steps), _batches(config, images, strategy, seed)):
         draw = tf.constant(step_seed(config.seed, NAME, number))
-        loss = float(step(batch, draw, tf.constant(rates[number], tf.float32)))
+        with shortage_named("train", config, model, optimizer, replicas):
+            loss = float(step(batch, draw, tf.constant(rates[number], tf.float32)))
         if not math.isfinite(loss):
             break
         losses.append(loss)
         on_step(number + 1, loss)
         if watch.burst(loss):
             break
+    if not losses:
+        raise UserError("the loss is no number in the first step, whatever the rate; other weights or data are needed")
     return RateTest(rates[: len(losses)], np.array(losses))
 
 

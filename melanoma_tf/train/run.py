@@ -36,7 +36,7 @@ from melanoma_tf.train.dry_run import describe
 from melanoma_tf.train.fold import FoldRun
 from melanoma_tf.train.followers import require_one_average
 from melanoma_tf.train.objective import Objective
-from melanoma_tf.train.plan import ALL, Fold, plan_folds
+from melanoma_tf.train.plan import ALL, Fold, plan_folds, require_whole_parts
 from melanoma_tf.train.pseudo_labels import add_pseudo_labels
 from melanoma_tf.train.sizes import sizes_of
 from melanoma_tf.train.stop import Stop
@@ -138,10 +138,13 @@ def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
 
 
 def _fingerprint(images: ImageSet, *labels: np.ndarray | None) -> str:
-    """Hash of the names, truths, labels and shards' layout: what must be the same when a run goes on."""
+    """Hash of the names, truths, labels, metadata and of the shards' records, pictures included: what must be the same
+    when a run goes on."""
     truth = images.target if images.labels is None else images.labels
-    layout = json.dumps([list(map(str, images.names)), truth.tolist(), list(images.index.names)])
-    more = b"".join(one.tobytes() for one in labels if one is not None)
+    layout = json.dumps(
+        [list(map(str, images.names)), truth.tolist(), list(images.index.names), images.index.fingerprint]
+    )
+    more = b"".join(one.tobytes() for one in (images.meta, *labels) if one is not None)
     return files.sha256(layout.encode() + more)
 
 
@@ -153,7 +156,8 @@ def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bo
     if overwrite:
         for folder in work_dir.glob("fold_*"):
             shutil.rmtree(folder)
-        known.unlink(missing_ok=True)
+        for path in (known, work_dir / "oof.csv", work_dir / "test.csv"):
+            path.unlink(missing_ok=True)
     if known.exists():
         _require_same_run(work_dir, config, identity)
     files.write_json(work_dir / files.RUN_RECORD, identity)
@@ -191,12 +195,7 @@ def _require_batches(config: Config, images: ImageSet, plan: list[Fold], replica
     fewest = min(Sampling(images, one.train_rows, config.data).length for one in plan)
     if fewest < config.train.batch_size:
         raise UserError(f"{fewest} training images do not fill one batch; train.batch_size must be at most {fewest}")
-    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
-        size = getattr(config, key).batch_size
-        if size % (replicas * parts):
-            of = f" and train.accumulation={parts}" if parts > 1 else ""
-            raise UserError(f"{key}.batch_size is {size}; with {replicas} replicas{of} it must be a multiple of "
-                            f"{replicas * parts}")  # fmt: skip
+    require_whole_parts(config, replicas)
 
 
 def _combine(work_dir: Path, plan: list[Fold], images: ImageSet, test: ImageSet | None) -> None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from melanoma_tf.config import TrainConfig
 from melanoma_tf.distribute import on_each_replica
-from melanoma_tf.keras_compat import as_tensorflow, keras
+from melanoma_tf.keras_compat import apply_summed, as_tensorflow, keras
 from melanoma_tf.models.stages import rate_factors
 from melanoma_tf.train.followers import Follower
 
@@ -27,7 +27,7 @@ def build_update(
     def update(gradients, learning_rate):
         before = [tf.identity(variable) for variable, _ in slowed]
         optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        apply_summed(optimizer, gradients, model.trainable_variables)
         if slowed:
             on_each_replica([one for one, _ in slowed], _shorten, before, [factor for _, factor in slowed])
         for follower in followers:
