@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -53,23 +54,30 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
     """Holds a lock file, gone afterwards; the lock ends with the process, however that ends.
 
-    Where the system has no POSIX locks (Windows) nothing is locked. Raises UserError with `message` where another
-    process holds it.
+    Where the system (Windows) or the file system has no POSIX locks nothing is locked. Raises UserError with `message`
+    where another process holds it, and where the file cannot be written.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    with open(path, "wb") as file:
+    try:
+        opened = open(path, "wb")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(message) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                raise UserError(f"cannot lock {path}: {error.strerror or error}") from error
+        # Whoever held it may have removed the file between our opening and our locking: then it is not ours.
+        if not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            raise UserError(message)
         try:
-            # Whoever held it may have removed the file between our opening and our locking: then it is not ours.
-            if not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
-                raise UserError(message)
             yield
         finally:
             with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from PIL import Image
 from melanoma_tf import errors, files, schema
 from melanoma_tf.data import shards
 from tfrecord_tools import __main__ as program
-from tfrecord_tools import images, records
+from tfrecord_tools import images, manifest, records
 from tfrecord_tools.convert import convert
 from tfrecord_tools.settings import Settings
 
@@ -450,3 +450,47 @@ def test_console_in_a_process_of_its_own(folder) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == errors.EXIT_REJECTS, done.stderr
     assert done.stdout.startswith("train: 19 images in 2 shards") and done.stderr == ""
+
+
+def test_what_needs_a_decoder_is_tried_again(folder, monkeypatch) -> None:
+    """Rejects of the surroundings are not in the bytes of the file: installed since, the decoder is used."""
+    from tfrecord_tools.manifest import DECODERS, versions
+
+    whole = images.render
+    for code, done in (("missing_decoder", errors.EXIT_REJECTS), ("decoder_crashed", errors.EXIT_REJECTS), ("", 0)):
+
+        def render(source, *more, code=code):
+            if code and len(source) == (folder / "jpeg/ISIC_0000002.jpg").stat().st_size:
+                raise errors.RejectError(code, "not now")
+            return whole(source, *more)
+
+        monkeypatch.setattr(images, "render", render)
+        assert run_convert(monkeypatch, folder) == done
+    assert set(versions()) & set(DECODERS)
+    assert manifest.other_version({name: one for name, one in versions().items() if name not in DECODERS}) is None
+    assert manifest.other_version(versions() | {DECODERS[0]: "1.0"}) == DECODERS[0]
+
+
+def test_shards_that_are_kept_keep_the_versions_that_made_them(folder, monkeypatch, capsys) -> None:
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE
+    path = folder / "out/train.manifest.json"
+    before = path.read_bytes()
+    made = manifest.versions()
+    monkeypatch.setattr(manifest, "versions", lambda: made | {"pillow": "99.0"})
+    assert run_convert(monkeypatch, folder) == errors.EXIT_DONE and path.read_bytes() == before
+    (folder / "out/train01-7.tfrec").unlink()
+    capsys.readouterr()
+    assert run_convert(monkeypatch, folder) == errors.EXIT_USER
+    assert f"made with pillow {made['pillow']}, now it is 99.0" in capsys.readouterr().err
+
+
+def test_the_folder_one_is_in_is_resumed_like_any_other(folder, monkeypatch) -> None:
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    for _ in range(2):
+        assert run_convert(monkeypatch, folder, "--out=.") == errors.EXIT_DONE
+
+
+def test_a_salt_that_is_not_there_is_no_absent_one(folder, monkeypatch, capsys) -> None:
+    assert run_convert(monkeypatch, folder, "--salt_file=") == errors.EXIT_USER
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not (folder / "out").exists()

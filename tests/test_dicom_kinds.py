@@ -154,6 +154,13 @@ COMPRESSED = {
     "JPEG 2000, RGB untransformed": (
         make([jpeg_2000(COLOUR, colour_transform=False)], COLOUR.shape, making.JPEG_2000_LOSSLESS), COLOUR, 0,
     ),
+    "JPEG 2000 in boxes that name sYCC, which the decoder converts": (
+        make(
+            [making.openjpeg.encode(YCBCR, 8, 3, False, None, codec_format=1)], COLOUR.shape,
+            making.JPEG_2000_LOSSLESS, PhotometricInterpretation="YBR_FULL",
+        ),
+        COLOUR, 2,
+    ),
     "JPEG 2000, YBR_FULL": (
         make(
             [jpeg_2000(YCBCR, colour_transform=False)], COLOUR.shape, making.JPEG_2000_LOSSLESS,

@@ -117,7 +117,7 @@ NEEDS = {
 @pytest.mark.parametrize(("module", "source"), NEEDS.items(), ids=NEEDS)
 def test_missing_decoder_says_what_to_install(module, source, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(RejectError, match=rf"^unsupported: .*{module}.*pip install 'melanoma_tf\[dicom\]'"):
+    with pytest.raises(RejectError, match=rf"^missing_decoder: .*{module}.*pip install 'melanoma_tf\[dicom\]'"):
         dicom.read_photograph(source)
 
 

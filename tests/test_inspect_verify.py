@@ -234,3 +234,12 @@ def test_records_come_back(image: bytes, name: str, target: int | None, size: tu
     assert (found["fields"].get("width"), found["fields"].get("height")) == (
         ([size[0]], [size[1]]) if size else (None, None)
     )
+
+
+def test_a_set_of_which_no_shard_is_left_is_told(converted) -> None:
+    for path in converted.glob("train*.tfrec"):
+        path.rename(converted / path.name.replace("train", "test"))
+    (converted / ".valid.progress.json").write_text("{}")
+    told = problems(converted)
+    assert any("train.manifest.json: names train00-3.tfrec, which is not there" in problem for problem in told), told
+    assert any("the conversion of valid is not finished" in problem for problem in told), told

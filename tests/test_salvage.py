@@ -391,3 +391,16 @@ def test_a_remote_source(folder, shard, records) -> None:
         file.write(shard.read_bytes())
     salvage("ram://salvage", folder.parent / "out")
     assert kept_data(folder.parent / "out" / "train00-49.tfrec") == records[:3] + records[4:]
+
+
+def test_nothing_of_an_earlier_conversion_stays_beside_what_was_saved(folder, shard, monkeypatch) -> None:
+    out = folder.parent / "out"
+    out.mkdir()
+    left = [
+        out / name for name in (".train.progress.json", "train.rejects.csv", "train.notes.csv", "train.manifest.json")
+    ]
+    for path in left:
+        path.write_text("{}")
+    flip(shard, 200)
+    assert run(monkeypatch, folder, "--overwrite") == errors.EXIT_REJECTS
+    assert not [path for path in left if path.exists()]

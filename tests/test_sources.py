@@ -163,3 +163,52 @@ def test_the_summary_as_json(folder):
     assert done.returncode == errors.EXIT_REJECTS and done.stderr == ""
     assert summary["images"] == 11 and summary["rejects"] == {"empty": 1} and summary["notes"] == {}
     assert summary["shards"] == ["train00-5.tfrec", "train01-6.tfrec"] and summary["bytes_read"] > 0
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_members_that_unpack_at_once_are_not_unpacked(folder, method):
+    path = folder / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(NAMES):
+            archive.write(folder / "jpeg" / f"{name}.jpg", f"{name}.jpg", zipfile.ZIP_STORED if number else method)
+    assert codes(folder, "images.zip") == {NAMES[0]: "unreadable"}
+
+
+def test_two_files_for_one_image_are_refused(folder):
+    path = folder / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in NAMES:
+            archive.write(folder / "jpeg" / f"{name}.jpg", f"train/{name}.jpg")
+        archive.write(folder / "jpeg" / f"{NAMES[1]}.jpg", f"test/{NAMES[0]}.jpg")
+        archive.writestr("test/unasked.jpg", b"1")
+        archive.writestr("train/unasked.jpg", b"2")
+    with pytest.raises(errors.UserError, match=rf"holds \w+/{NAMES[0]}\.jpg and \w+/{NAMES[0]}\.jpg, two files"):
+        converted(folder, "images.zip")
+
+
+def test_locks_say_what_is_wrong_with_them(tmp_path, monkeypatch):
+    import errno
+    import fcntl
+
+    from melanoma_tf import files
+
+    def refused(number):
+        def flock(*_):
+            raise OSError(number, "said")
+
+        return flock
+
+    lock = tmp_path / "lock"
+    with files.locked(lock, "another"), pytest.raises(errors.UserError, match="another"), files.locked(lock, "another"):
+        pass
+    assert not lock.exists()
+    monkeypatch.setattr(fcntl, "flock", refused(errno.ENOLCK))
+    with files.locked(lock, "another"):  # a file system without locks
+        assert lock.exists()
+    monkeypatch.setattr(fcntl, "flock", refused(errno.EIO))
+    with pytest.raises(errors.UserError, match=r"cannot lock .*: said"), files.locked(lock, "another"):
+        pass
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(errors.UserError, match=r"cannot write .*lock"), files.locked(lock, "another"):
+        pass

@@ -86,7 +86,7 @@ class _Conversion:
                 outcomes = itertools.chain.from_iterable(itertools.islice(stream, len(chunks[number])))
                 made[number] = self._make_shard(number, outcomes, progress, finished | made)
         entries = dict(sorted((finished | made).items()))
-        jobs.finish(job, self.out, entries)
+        jobs.finish(job, self.out, entries, None if made else manifest.recorded_versions(self.out, job.prefix))
         return jobs.summarize(
             job, self.out, entries, made, images=progress.images, bytes_read=progress.bytes_read,
             seconds=progress.seconds(),

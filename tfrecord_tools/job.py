@@ -159,8 +159,13 @@ def summarize(
     )  # fmt: skip
 
 
-def finish(job: Job, out: Path, entries: dict[int, manifest.ShardEntry]) -> None:
-    """Table, rejects and notes beside the shards, then the manifest, then the journal goes."""
+def finish(
+    job: Job, out: Path, entries: dict[int, manifest.ShardEntry], versions: dict[str, str] | None = None
+) -> None:
+    """Table, rejects and notes beside the shards, then the manifest, then the journal goes.
+
+    Args: versions: those of the earlier run that made all shards, where this one made none.
+    """
     rejects = [reject for number in sorted(entries) for reject in entries[number].rejects]
     rejected = {reject.image_name for reject in rejects}
     cells = job.table.cells
@@ -171,6 +176,7 @@ def finish(job: Job, out: Path, entries: dict[int, manifest.ShardEntry]) -> None
     manifest.write_manifest(
         manifest.manifest_path(out, job.prefix), job.described, entries,
         images=sum(entry.count for entry in entries.values()), rejects=len(rejects), table_sha256=files.sha256(table),
+        **({"versions": versions} if versions else {}),
     )  # fmt: skip
     manifest.journal_path(out, job.prefix).unlink(missing_ok=True)
 

@@ -21,7 +21,9 @@ from melanoma_tf.errors import UserError
 from tfrecord_tools.records import Reject
 
 FORMAT = 2
-RETRIED_CODES = ("unreadable",)  # a file may become readable without changing; every other reject is in its bytes
+# What may be had another time without the file changing: every other reject is in its bytes.
+RETRIED_CODES = ("unreadable", "missing_decoder", "decoder_crashed")
+DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm")  # of DICOM, an extra
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,18 @@ def journal_path(folder: str | os.PathLike, prefix: str) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What decides about the bytes of a JPEG besides the settings."""
+    """What decides about the bytes of a JPEG besides the settings; of DICOM's decoders those that are there."""
     jpeg = f"{'libjpeg-turbo' if features.check_feature('libjpeg_turbo') else 'libjpeg'} {features.version('jpg')}"
+    decoders = {name: version for name in DECODERS if (version := _version(name))}
     return {"melanoma_tf": melanoma_tf.__version__, "pillow": PIL.__version__, "jpeg": jpeg,
-            "simplejpeg": metadata.version("simplejpeg"), "python": platform.python_version()}  # fmt: skip
+            "simplejpeg": metadata.version("simplejpeg"), **decoders, "python": platform.python_version()}  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def fingerprint(items: list[Any]) -> str:
@@ -83,7 +93,7 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Any] | None:
 
     Raises: UserError when it is damaged or from another version.
     """
-    if not files.list_folder(os.path.dirname(path), os.path.basename(path)):
+    if not files.list_folder(os.path.dirname(path) or ".", os.path.basename(path)):
         return None
     try:
         with files.open_read(path) as file:
@@ -140,10 +150,15 @@ def _require_same(folder: Path, earlier: dict[str, Any], settings: dict[str, Any
             )
 
 
+def recorded_versions(folder: Path, prefix: str) -> dict[str, str] | None:
+    """By which the shards of earlier runs were made; None where there are none."""
+    earlier = read_manifest(journal_path(folder, prefix)) or read_manifest(manifest_path(folder, prefix))
+    return earlier and earlier.get("versions")
+
+
 def require_same_versions(folder: Path, prefix: str) -> None:
     """Raises UserError where shards that stay were made by other versions than those to come, and may differ."""
-    earlier = read_manifest(journal_path(folder, prefix)) or read_manifest(manifest_path(folder, prefix)) or {}
-    before = earlier.get("versions", {})
+    before = recorded_versions(folder, prefix) or {}
     if name := other_version(before):
         raise UserError(
             f"{folder} holds shards made with {name} {before.get(name)}, now it is {versions()[name]}, which may give "
@@ -152,10 +167,12 @@ def require_same_versions(folder: Path, prefix: str) -> None:
 
 
 def other_version(before: dict[str, str]) -> str | None:
-    """The first of `versions` that was another one and may have changed bytes; None where none was."""
-    return next(
-        (name for name, version in versions().items() if name != "python" and before.get(name) != version), None
-    )
+    """The first of `versions` that was another one and may have changed bytes; None where none was. A decoder that
+    came since has changed none: what needed it was rejected."""
+    for name, version in versions().items():
+        if name != "python" and before.get(name) != version and not (name in DECODERS and name not in before):
+            return name
+    return None
 
 
 def is_intact(folder: Path, entry: ShardEntry, sources: str) -> bool:

@@ -17,6 +17,7 @@ from melanoma_tf import files, schema, tables
 from melanoma_tf.data import shards as shard_files
 from melanoma_tf.data.salvage import DAMAGES, Loss, Record, salvage_records
 from melanoma_tf.errors import UserError
+from tfrecord_tools import manifest
 from tfrecord_tools.sets import find_sets, find_table, prefix_of
 from tfrecord_tools.verify import check_record
 from tfrecord_tools.workers import ordered_workers, worker_count
@@ -240,8 +241,9 @@ def _delete_earlier(out: Path, prefix: str) -> None:
     for path in files.list_folder(out, "*.tfrec"):
         if prefix_of(path) == prefix:
             os.unlink(path)
-    for suffix in ("manifest.json", "csv", "salvage.csv"):
+    for suffix in ("manifest.json", "csv", "salvage.csv", "rejects.csv", "notes.csv"):
         (out / f"{prefix}.{suffix}").unlink(missing_ok=True)
+    manifest.journal_path(out, prefix).unlink(missing_ok=True)
 
 
 def _write_shard(target: Path, scan: ShardScan) -> None:

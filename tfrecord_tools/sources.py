@@ -49,12 +49,14 @@ def find_sources(
     Raises: UserError when it cannot be listed or holds none of the images.
     """
     listing: dict[tuple[str, str], Source] = {}
-    present = _list_images(images) if listed is None else listed
+    present = list(_list_images(images) if listed is None else listed)
     for source in sorted(present, key=lambda source: source.file_name, reverse=True):
         extension = os.path.splitext(source.file_name)[1].lower()
         listing[source.image_name, extension] = source  # of x.JPG and x.jpg always the same one
     names = list(image_names)
     found = [_pick(listing, name) for name in names]
+    for picked, other in _doubled(found, present):
+        raise UserError(f"{images} holds {picked} and {other}, two files for one image; leave one of them out")
     if not any(source.path for source in found):
         held = ", ".join(sorted({source.file_name for source in listing.values()})[:3]) or "no image files"
         raise UserError(
@@ -70,12 +72,21 @@ def _pick(listing: dict[tuple[str, str], Source], name: str) -> Source:
     return next(filter(None, candidates), Source(name, None))
 
 
+def _doubled(found: Iterable[Source], present: Iterable[Source]) -> Iterator[tuple[str, str]]:
+    """Paths of files of the same name, of which one was picked, in different folders of a zip or of a list."""
+    place = {source.file_name: source.member or source.path for source in found if source.path}
+    for source in present:
+        picked, other = place.get(source.file_name), source.member or source.path
+        if picked and other and os.path.normpath(picked) != os.path.normpath(other):
+            yield picked, other
+
+
 def _list_images(images: str | os.PathLike) -> Iterator[Source]:
     try:
         if os.path.isdir(images):
             return _list_folder(images)
         return _list_zip(images) if zipfile.is_zipfile(images) else _list_file(images)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot list {images}: {getattr(error, 'strerror', None) or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{images} is no folder, no zip and no text file with one path a line") from error
@@ -122,7 +133,8 @@ def read_source(source: Source) -> bytes:
         raise RejectError("too_large", f"{source.file_name} has more than {MAX_SOURCE_BYTES} bytes")
     try:
         return _read_member(source.path, source.member) if source.member else _read_file(source.path)
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (OSError, RuntimeError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error,
+            EOFError) as error:  # fmt: skip
         # RuntimeError: a member with a password; NotImplementedError: a compression that Python does not know
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise RejectError("unreadable", f"{source.file_name}: {reason}") from error
@@ -141,7 +153,11 @@ def _read_file(path: str) -> bytes:
 
 
 def _read_member(path: str, member: str) -> bytes:
-    with _open_zip(path).open(member) as file:
+    archive = _open_zip(path)
+    if archive.getinfo(member).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of the others zipfile unpacks all that is packed at once, however much it is.
+        raise RejectError("unreadable", f"{os.path.basename(member)} is packed otherwise than by deflate or not at all")
+    with archive.open(member) as file:
         content = file.read(MAX_SOURCE_BYTES + 1)  # the size that the directory of a zip claims may be a lie
     if len(content) > MAX_SOURCE_BYTES:
         raise RejectError("too_large", f"{os.path.basename(member)} has more than {MAX_SOURCE_BYTES} bytes")

@@ -123,7 +123,7 @@ class Staging:
         for number, entry in self.staged.items():
             self.folder.rename(entry.file, self.out, entries[number].file)
         with tempfile.TemporaryDirectory() as desk:
-            jobs.finish(self.job, Path(desk), entries)
+            jobs.finish(self.job, Path(desk), entries, None if self.staged else self.recorded)
             self._show(Path(desk))
         self._remove(manifest.journal_path("", prefix).name)
         self.folder.remove_itself()
@@ -142,6 +142,7 @@ class Staging:
                     if self._is_whole(self.out, present, number, entry)}  # fmt: skip
             if kept and len(kept) < len(self.job.items):
                 manifest.require_same_versions(Path(desk), prefix)
+            self.recorded = manifest.recorded_versions(Path(desk), prefix)
         self.earlier, self.kept = earlier, kept
 
     def _mirror(self, present: dict[str, int], desk: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from melanoma_tf import schema, tables
+from melanoma_tf import files, schema, tables
 from melanoma_tf.data import shards as shard_files
 from melanoma_tf.data.salvage import Loss, salvage_records
 from melanoma_tf.errors import RejectError
@@ -95,6 +95,7 @@ def verify(data_dir: str | os.PathLike, *, workers: int = 1) -> VerifyReport:
             problems += _table_problems(table, prefix, findings) if table else ()
             shards += len(paths)
             records += sum(found.records for found in findings)
+    problems += _without_shards(data_dir, sets)
     return VerifyReport(tuple(problems), shards, records)
 
 
@@ -138,6 +139,21 @@ def check_record(data: bytes) -> tuple[dict[str, Any], str]:
 
 def _at(path: str, record: CheckedRecord, problem: str) -> Problem:
     return Problem(path, problem, record.number, record.offset, record.image_name)
+
+
+def _without_shards(data_dir: str | os.PathLike, sets: dict[str, list[str]]) -> Iterator[Problem]:
+    """Manifests and journals of sets of which no shard is there."""
+    folders = dict.fromkeys([str(data_dir).rstrip("/") or "/", *(os.path.dirname(paths[0]) for paths in sets.values())])
+    for folder in folders:
+        for path in files.list_folder(folder, "*.manifest.json"):
+            prefix = os.path.basename(path).removesuffix(".manifest.json")
+            content = manifest.read_manifest(path) if prefix not in sets else None
+            for entry in content["shards"].values() if content else ():
+                yield Problem(path, f"names {entry.file}, which is not there")
+        for path in files.list_folder(folder, ".*.progress.json"):
+            prefix = os.path.basename(path).removesuffix(".progress.json").removeprefix(".")
+            if prefix not in sets:
+                yield Problem(folder, f"the conversion of {prefix} is not finished; run tfrecord-tools convert again")
 
 
 def _manifest_problems(prefix: str, findings: list[ShardFindings], table: str | None) -> Iterator[Problem]:

@@ -56,7 +56,7 @@ def run(fv: CommandFlags, conversion: Callable[..., Summary]) -> int:
     given: dict[str, Any] = {field.name: fv[field.name].value for field in fields(Settings) if field.name in fv}
     given |= {
         "frame": None if fv.frame == NONE else fv.frame,
-        "salt": read_salt(fv.salt_file) if fv.salt_file else None,
+        "salt": None if fv.salt_file is None else read_salt(fv.salt_file),
     }
     max_rejects = None if fv.max_rejects == NONE else fv.max_rejects
     try:

@@ -38,7 +38,7 @@ def decode_stream(stream: Stream, header: Header) -> np.ndarray:
     Returns: uint8 or uint16 [rows, columns] or [rows, columns, 3]; a negative sample as its two's complement. Colours
       are as stored, but for the transforms of JPEG 2000, which its decoder undoes.
 
-    Raises: RejectError with code truncated, undecodable or unsupported.
+    Raises: RejectError with code truncated, undecodable, unsupported or missing_decoder.
     """
     try:
         samples = _decode(stream, header)
@@ -95,7 +95,7 @@ def _rejecting(kind: str) -> Iterator[None]:
         raise
     except ImportError as error:
         detail = f"{kind} needs {error.name}, which pip install 'melanoma_tf[dicom]' brings"
-        raise RejectError("unsupported", detail) from None
+        raise RejectError("missing_decoder", detail) from None
     except Exception as error:
         ends_early = "premature end" in str(error).lower()
         code = "truncated" if ends_early else "undecodable"

@@ -12,6 +12,7 @@ from tfrecord_tools.dicom.header import Header
 from tfrecord_tools.dicom.syntaxes import DCT, JPEG_2000, JPEG_LS, LOSSLESS
 
 START_OF_JPEG, START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+SYCC = b"colr\x01\x00\x00" + (18).to_bytes(4, "big")  # of a JP2 file: luminance and colour differences
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 KIND_OF_FRAME_MARKER = {0xC0: DCT, 0xC1: DCT, 0xC2: DCT, 0xC3: LOSSLESS, 0xF7: JPEG_LS}
 FRAME_MARKERS = frozenset([*range(0xC0, 0xD0), 0xF7]) - {0xC4, 0xC8, 0xCC}
@@ -143,9 +144,11 @@ def _read_jpeg_2000(codestream: bytes) -> tuple[Stream, Tiles]:
     depth = size[36]
     if not components or not width or not height or len(style) < 5:
         raise RejectError("undecodable", "the header of the compressed picture is damaged")
+    # What comes out as RGB: colours transformed by JPEG 2000 itself, and, of openjpeg, halved or named sYCC ones.
+    halved = components == 3 and len(size) >= 45 and size[40] != 1
     stream = Stream(
         JPEG_2000, codestream[: end + 2], bottom - top, right - left, components, (depth & 0x7F) + 1,
-        ycbcr=False if style[4] else None,
+        ycbcr=False if style[4] or halved or SYCC in codestream[:start] else None,
     )  # fmt: skip
     count = -(-(right - tiles_left) // width) * -(-(bottom - tiles_top) // height)
     return stream, Tiles(position, count, bool(style[0] & SOP_OR_EPH))
