@@ -396,9 +396,8 @@ def test_a_remote_source(folder, shard, records) -> None:
 def test_nothing_of_an_earlier_conversion_stays_beside_what_was_saved(folder, shard, monkeypatch) -> None:
     out = folder.parent / "out"
     out.mkdir()
-    left = [
-        out / name for name in (".train.progress.json", "train.rejects.csv", "train.notes.csv", "train.manifest.json")
-    ]
+    names = (".train.progress.json", "train.rejects.csv", "train.notes.csv", "train.manifest.json")
+    left = [out / name for name in names]
     for path in left:
         path.write_text("{}")
     flip(shard, 200)
