@@ -50,22 +50,33 @@ class SeededDropout(tf.keras.layers.Dropout):
         return inputs * tf.cast(kept, inputs.dtype) / (1.0 - self.rate)
 
 
-@register
-class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
-    """BatchNormalization by the fused kernel; Keras 3 takes the moments with elementwise ops, in several passes.
+def _normalized_by(layer: tf.keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+    """By the running statistics, with a multiplication and an addition: for frozen layers in training, since the fused
+    kernel has no deterministic gradient for them on a GPU."""
+    weights = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    gamma, beta, mean, variance = (tf.cast(weight, tf.float32) for weight in weights)
+    scale = gamma * tf.math.rsqrt(variance + layer.epsilon)
+    return tf.cast(tf.cast(inputs, tf.float32) * scale + (beta - mean * scale), inputs.dtype)
 
-    Same weights and outputs, for speed only; Keras 2 is fused already. A frozen one in training is a multiplication and
-    an addition: the fused kernel has no deterministic gradient for it on a GPU.
-    """
+
+@register
+class BatchNormalization(tf.keras.layers.BatchNormalization):
+    """Of Keras 2, fused, with `_normalized_by`. Named as Keras' own, since its files of weights name classes."""
 
     def call(self, inputs, training=None, mask=None):
         if training and not self.trainable:
-            weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
-            gamma, beta, mean, variance = (tf.cast(weight, tf.float32) for weight in weights)
-            scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-            return tf.cast(tf.cast(inputs, tf.float32) * scale + (beta - mean * scale), inputs.dtype)
-        if not IS_KERAS_3:
-            return super().call(inputs, training=training, mask=mask)
+            return _normalized_by(self, inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+
+@register
+class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
+    """BatchNormalization of Keras 3 by the fused kernel; Keras 3 takes the moments with elementwise ops, in several
+    passes. Same weights and outputs, for speed only."""
+
+    def call(self, inputs, training=None, mask=None):
+        if training and not self.trainable:
+            return _normalized_by(self, inputs)
         train = bool(training)
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=tf.cast(self.gamma, tf.float32), offset=tf.cast(self.beta, tf.float32),
@@ -144,7 +155,7 @@ def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
     """The replacement of a layer, for `rebuild`: fused normalisation, swish in one pass, dropout without state."""
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization):
-        return FusedBatchNormalization.from_config(config)
+        return (FusedBatchNormalization if IS_KERAS_3 else BatchNormalization).from_config(config)
     if isinstance(layer, keras.layers.DepthwiseConv2D) and not layer.use_bias:
         return DepthwiseConv2D.from_config(config)
     if type(layer) is keras.layers.Conv2D and layer.use_bias and layer.kernel_size == (1, 1):

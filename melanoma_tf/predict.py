@@ -83,7 +83,7 @@ def predict(
     Args:
       run: folder of a finished run. images: the set. views, batch_size: 0 means those of the recipe; a batch that does
       not divide by the replicas is made larger.
-    Raises: UserError for an unfinished run, weights that do not fit, or memory that does not suffice.
+    Raises: UserError for an unfinished run or weights that do not fit.
     """
     config = load_config(run)
     if views:

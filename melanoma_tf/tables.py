@@ -76,6 +76,16 @@ def clean_names(table: pd.DataFrame, path: str | os.PathLike) -> pd.Series:
     return names.astype(str)
 
 
+def clean_patients(patients: pd.Series, images: pd.Series) -> pd.Series:
+    """Patients as str without blanks around them; an image without one is its own. What was written as numbers with a
+    point, `12.0`, as pandas writes whole numbers beside an empty cell, is `12`."""
+    text = patients.astype("str").str.strip().where(patients.notna())
+    known = text[text.notna() & (text != "")]
+    if len(known) and known.str.fullmatch(r"\d+\.0").all():
+        text = text.str.removesuffix(".0")
+    return text.where(text.notna() & (text != ""), images).astype(str)
+
+
 def require_unique_names(names: pd.Series, path: str | os.PathLike) -> None:
     """Raises UserError that names an empty or a doubled image name, with its line in the file."""
     if names.isna().any():
@@ -106,7 +116,7 @@ def read_table(path: str | os.PathLike, *, target: bool) -> pd.DataFrame:
     for column in METADATA_COLUMNS:
         if column not in table:
             table[column] = np.nan
-    table["patient_id"] = table["patient_id"].where(table["patient_id"].notna(), table["image_name"]).astype(str)
+    table["patient_id"] = clean_patients(table["patient_id"], table["image_name"])
     if target:
         table["target"] = _binary_target(table, path)
     return table.reset_index(drop=True)

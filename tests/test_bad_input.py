@@ -143,14 +143,14 @@ def test_another_run_is_not_overwritten(competition, run_command, tmp_path):
     table["target"] = table["target"].to_numpy()[::-1]
     table.assign(age_approx=33.0).to_csv(competition / "train.csv", index=False)
     code, _, err = run_command(*arguments, *settings("train.epochs=1"))
-    assert code == 2 and "is a run on other images" in err[0]
+    assert code == 2 and "is a run on other pictures or metadata" in err[0]
     table.to_csv(competition / "train.csv", index=False)
     assert run_command(*arguments, *settings("train.epochs=1", "predict.batch_size=4"))[0] == 0
     for path in competition.glob("train*.tfrec"):  # the same names, truths and counts, other pictures
         path.unlink()
     write_shards(competition, "train", table, 1 - table["target"])
     code, _, err = run_command(*arguments, *settings("train.epochs=1"))
-    assert code == 2 and "is a run on other images" in err[0], err
+    assert code == 2 and "is a run on other pictures or metadata" in err[0], err
     (tmp_path / "run" / "oof.csv").write_text("of the run before")
     (tmp_path / "run" / "test.csv").write_text("of the run before")
     (competition / "test.csv").unlink()

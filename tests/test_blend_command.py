@@ -193,3 +193,16 @@ def test_the_folder_of_a_training_run_is_left_alone(folder, run_command, command
         f"melanoma-tf {command[0]}: run is the folder of a training run; give another --out"
     ]
     assert all(path.read_text() == path.name for path in (folder / "run").iterdir())
+
+
+def test_training_images_are_no_test_images_whatever_their_ending(folder, run_command):
+    for name in ("a", "b", "train"):
+        _table(f"{name}.csv").assign(image_name=lambda rows: rows["image_name"] + ".png").to_csv(
+            f"{name}.csv", index=False
+        )
+    for name in "ab":
+        _table(f"{name}.csv")[["image_name", "pred"]].to_csv(f"{name}_test.csv", index=False)
+    code, _, complaint = run_command(
+        "blend", "--members=a.csv,b.csv", "--test_members=a_test.csv,b_test.csv", "--table=train.csv", "--out=out"
+    )
+    assert code == 2 and "is an image of the training" in complaint[0] and not (folder / "out").exists()

@@ -99,3 +99,9 @@ def test_names_with_endings_are_those_of_the_table_where_it_has_them_so(tmp_path
     assert known.predictions.image_name.tolist() == ["a/1.png", "b/1.png"] and not known.notes
     with pytest.raises(UserError, match=r"names 1 more than once, as a/1\.png and b/1\.png"):
         read_prediction_file(path)
+
+
+@pytest.mark.parametrize("column", ["image", "id", "isic_id"])
+def test_names_of_figures_are_text_in_any_column(tmp_path, column):
+    read = _read(tmp_path, f"{column},patient_id,pred\n0012,007,0.25\n0013,,0.5\n")
+    assert read.predictions.image_name.tolist() == ["0012", "0013"] and read.patients.tolist() == ["007", "0013"]

@@ -469,6 +469,7 @@ def test_what_needs_a_decoder_is_tried_again(folder, monkeypatch) -> None:
     assert set(versions()) & set(DECODERS)
     assert manifest.other_version({name: one for name, one in versions().items() if name not in DECODERS}) is None
     assert manifest.other_version(versions() | {DECODERS[0]: "1.0"}) == DECODERS[0]
+    assert manifest.other_version(versions() | {DECODERS[0]: "1.0"}, dicom=False) is None
 
 
 def test_shards_that_are_kept_keep_the_versions_that_made_them(folder, monkeypatch, capsys) -> None:

@@ -239,7 +239,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert (code, complaint.count("\n"), out.read_bytes()) == (2, 1, before)
     assert _command(monkeypatch, capsys, *arguments, f"--out={out}", "--seed=3", "--overwrite")[0] == 0
     assert out.read_bytes() != before
-    assert "such as folds.csv" in _command(monkeypatch, capsys, *arguments, f"--out={tmp_path / 'x.json'}")[2]
+    for wrong in (tmp_path / "x.json", "."):
+        assert "such as folds.csv" in _command(monkeypatch, capsys, *arguments, f"--out={wrong}")[2]
     (tmp_path / "of_others.json").write_text("{}")
     code, _, complaint = _command(monkeypatch, capsys, *arguments, f"--out={tmp_path / 'of_others.csv'}")
     assert code == 2 and "of_others.json exists already" in complaint and not (tmp_path / "of_others.csv").exists()
@@ -259,6 +260,14 @@ def test_names_are_text_whatever_they_look_like(tmp_path, monkeypatch, capsys):
     assert table["image_name"].tolist()[:2] == ["0000", "0001"] and table["patient_id"].tolist()[-2:] == ["019", "0040"]
     fold = folds.read_folds(tmp_path / "folds.csv", table)
     assert fold[0] == fold[1] == fold[38] == fold[39]
+
+
+def test_patients_are_the_same_however_a_number_is_written(tmp_path):
+    from melanoma_tf import tables
+
+    for text in ("a,12\nb, 12 \nc,\nd,  ", "a,12.0\nb,12.0\nc,\nd,"):
+        (tmp_path / "train.csv").write_text(f"image_name,patient_id\n{text}\n")
+        assert tables.read_table(tmp_path / "train.csv", target=False)["patient_id"].tolist() == ["12", "12", "c", "d"]
 
 
 def test_a_column_that_is_there_twice_is_one_line(tmp_path):

@@ -240,6 +240,7 @@ def test_a_set_of_which_no_shard_is_left_is_told(converted) -> None:
     for path in converted.glob("train*.tfrec"):
         path.rename(converted / path.name.replace("train", "test"))
     (converted / ".valid.progress.json").write_text("{}")
+    (converted / "app.manifest.json").write_text("{}")  # of another program
     told = problems(converted)
     assert any("train.manifest.json: names train00-3.tfrec, which is not there" in problem for problem in told), told
     assert any("the conversion of valid is not finished" in problem for problem in told), told

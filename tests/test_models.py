@@ -391,3 +391,16 @@ def test_a_disk_that_is_full_at_closing_is_one_line(tmp_path):
 
     with pytest.raises(UserError, match=r"cannot write .*errno = 28"):
         save_model_weights(Full(), tmp_path / "last.weights.h5")
+
+
+def test_files_of_weights_name_their_layers_as_ever(tmp_path):
+    """Keras names what is in them by the classes of the layers: another name, and weights saved before do not load."""
+    import h5py
+
+    path = tmp_path / "last.weights.h5"
+    save_model_weights(build_model(ModelConfig(backbone="tiny"), 32), path)
+    names = []
+    with h5py.File(path) as file:
+        file.visit(names.append)
+    kinds = {part.rstrip("_0123456789") for name in names for part in name.split("/") if "batch_norm" in part}
+    assert kinds == {"fused_batch_normalization" if IS_KERAS_3 else "batch_normalization"}

@@ -118,7 +118,7 @@ class _Conversion:
                 if manifest.is_intact(out, entry, manifest.fingerprint(job.items[number]))
             }
             if finished and len(finished) < len(job.items):
-                manifest.require_same_versions(out, job.prefix)
+                manifest.require_same_versions(out, job.prefix, job.items)
         except UserError:
             if not self.overwrite:
                 raise

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -156,21 +157,26 @@ def recorded_versions(folder: Path, prefix: str) -> dict[str, str] | None:
     return earlier and earlier.get("versions")
 
 
-def require_same_versions(folder: Path, prefix: str) -> None:
-    """Raises UserError where shards that stay were made by other versions than those to come, and may differ."""
+def require_same_versions(folder: Path, prefix: str, sources: Sequence[list[Any]]) -> None:
+    """Raises UserError where shards that stay were made by other versions than those to come, and may differ.
+
+    Args: sources: the `records.Item` of all shards: what decodes DICOM does not matter where there is none.
+    """
     before = recorded_versions(folder, prefix) or {}
-    if name := other_version(before):
+    dicom = any(item.source.file_name.lower().endswith((".dcm", ".dicom")) for items in sources for item in items)
+    if name := other_version(before, dicom):
         raise UserError(
             f"{folder} holds shards made with {name} {before.get(name)}, now it is {versions()[name]}, which may give "
             "other bytes; choose another --out, or --overwrite them"
         )
 
 
-def other_version(before: dict[str, str]) -> str | None:
+def other_version(before: dict[str, str], dicom: bool = True) -> str | None:
     """The first of `versions` that was another one and may have changed bytes; None where none was. A decoder that
     came since has changed none: what needed it was rejected."""
     for name, version in versions().items():
-        if name != "python" and before.get(name) != version and not (name in DECODERS and name not in before):
+        decoder = name in DECODERS and (not dicom or name not in before)
+        if name != "python" and before.get(name) != version and not decoder:
             return name
     return None
 

@@ -141,7 +141,7 @@ class Staging:
             kept = {number: entry for number, entry in earlier.items()
                     if self._is_whole(self.out, present, number, entry)}  # fmt: skip
             if kept and len(kept) < len(self.job.items):
-                manifest.require_same_versions(Path(desk), prefix)
+                manifest.require_same_versions(Path(desk), prefix, self.job.items)
             self.recorded = manifest.recorded_versions(Path(desk), prefix)
         self.earlier, self.kept = earlier, kept
 

@@ -11,7 +11,7 @@ from typing import Any
 from melanoma_tf import files, schema, tables
 from melanoma_tf.data import shards as shard_files
 from melanoma_tf.data.salvage import Loss, salvage_records
-from melanoma_tf.errors import RejectError
+from melanoma_tf.errors import RejectError, UserError
 from tfrecord_tools import manifest
 from tfrecord_tools.images import check_jpeg
 from tfrecord_tools.sets import find_sets, find_table
@@ -147,13 +147,21 @@ def _without_shards(data_dir: str | os.PathLike, sets: dict[str, list[str]]) -> 
     for folder in folders:
         for path in files.list_folder(folder, "*.manifest.json"):
             prefix = os.path.basename(path).removesuffix(".manifest.json")
-            content = manifest.read_manifest(path) if prefix not in sets else None
+            content = _manifest_of_ours(path) if prefix not in sets else None
             for entry in content["shards"].values() if content else ():
                 yield Problem(path, f"names {entry.file}, which is not there")
         for path in files.list_folder(folder, ".*.progress.json"):
             prefix = os.path.basename(path).removesuffix(".progress.json").removeprefix(".")
             if prefix not in sets:
                 yield Problem(folder, f"the conversion of {prefix} is not finished; run tfrecord-tools convert again")
+
+
+def _manifest_of_ours(path: str) -> dict[str, Any] | None:
+    """None for a file of another program that is named like a manifest."""
+    try:
+        return manifest.read_manifest(path)
+    except UserError:
+        return None
 
 
 def _manifest_problems(prefix: str, findings: list[ShardFindings], table: str | None) -> Iterator[Problem]:

@@ -26,8 +26,9 @@ def define_flags(flag_values: CommandFlags) -> None:
 
 
 def main(flag_values: CommandFlags) -> None:
-    sidecar = folds.sidecar_of(flag_values.out)
-    if str(sidecar) == str(Path(flag_values.out)):
+    path = Path(flag_values.out)
+    sidecar = folds.sidecar_of(path) if path.name else path
+    if sidecar == path:
         raise UserError(f"--out={flag_values.out}: folds are a CSV, such as folds.csv; a .json comes beside it")
     for path in (flag_values.out, sidecar):
         files.refuse_overwrite(path, flag_values.overwrite)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from melanoma_tf.ensemble.reading import PredictionFile, read_prediction_file
+from melanoma_tf.ensemble.reading import PredictionFile, read_prediction_file, short_names
 from melanoma_tf.errors import UserError
 from melanoma_tf.predictions import Predictions
 
@@ -104,6 +104,7 @@ def _with_test(member: Member, path: str, table: pd.DataFrame | None) -> Member:
     file = read_prediction_file(path)
     training = set() if table is None else set(table["image_name"])
     training |= set(member.predictions["oof"].image_name) if "oof" in member.predictions else set()
+    training |= set(short_names(pd.Series(sorted(training), dtype=object)))  # as the file's names are
     known = training.intersection(file.predictions.image_name)
     if known:
         raise UserError(f"{path}: {min(known)} is an image of the training ({len(known)} are); "

@@ -48,6 +48,9 @@ def read_prediction_file(path: str | os.PathLike, known: Collection[str] = ()) -
     if table.empty:
         raise UserError(f"{path} has no rows; a row per image is needed")
     columns = find_columns(table, path)
+    written = tables.read_csv(path, as_written=True)  # 0012 is not 12, whatever the column is called
+    for column in filter(None, (columns.name, columns.patient)):
+        table[column] = written[column].where(table[column].notna())
     names = _names(table[columns.name], columns, table, path, set(known))
     notes = [f"column {columns.predictions[0]!r} is taken for the prediction"] if _unusual(columns) else []
     values, fold, note = _values(table, columns, names, path)
@@ -89,7 +92,7 @@ def _names(
         raise UserError(f"{path} line {int(np.argmax(empty)) + 2}: empty {columns.name}; every row needs a name")
     if known.issuperset(text):
         return text.to_numpy(object)
-    short = text.str.replace(r"^.*[/\\]", "", regex=True).str.replace(SUFFIX, "", regex=True, case=False)
+    short = short_names(text)
     written = text.groupby(short.to_numpy()).unique()
     doubled = written[written.map(len) > 1]
     if len(doubled):
@@ -97,6 +100,11 @@ def _names(
         raise UserError(f"{path} names {doubled.index[0]} more than once, as {one} and {other}; names must differ "
                         f"without folders and endings")  # fmt: skip
     return short.to_numpy(object)
+
+
+def short_names(names: pd.Series) -> pd.Series:
+    """Without folders and endings such as .jpg."""
+    return names.str.replace(r"^.*[/\\]", "", regex=True).str.replace(SUFFIX, "", regex=True, case=False)
 
 
 def _numbers(values: pd.Series, names: np.ndarray, path: str | os.PathLike) -> np.ndarray:

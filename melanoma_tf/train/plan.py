@@ -77,9 +77,13 @@ def _of_sources(images: ImageSet, sources: str) -> np.ndarray:
     return found.isin(wanted).to_numpy()
 
 
-def require_whole_parts(config: Config, replicas: int) -> None:
-    """Raises UserError where a batch does not go up into equal parts, one for each replica and accumulation."""
-    for key, parts in (("train", config.train.accumulation), ("predict", 1)):
+def require_whole_parts(config: Config, replicas: int, keys: tuple[str, ...] = ("train", "predict")) -> None:
+    """Raises UserError where a batch does not go up into equal parts, one for each replica and accumulation.
+
+    Args: keys: whose batches, of `train` and `predict`.
+    """
+    for key in keys:
+        parts = config.train.accumulation if key == "train" else 1
         size = getattr(config, key).batch_size
         if size % (replicas * parts):
             of = f" and train.accumulation={parts}" if parts > 1 else ""

@@ -80,7 +80,7 @@ def range_test(
     Raises: UserError for a batch that does not divide, memory that does not suffice, or a first loss that is no number.
     """
     replicas = strategy.num_replicas_in_sync
-    require_whole_parts(config, replicas)
+    require_whole_parts(config, replicas, ("train",))
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, ema=0.0, swa_epochs=0))
     seed = int(step_seed(config.seed, NAME, 0)[0])
     keras.utils.set_random_seed(seed)

@@ -85,6 +85,7 @@ def train(
         "command": command, "versions": _versions(), "data_dir": data_dir, "train_csv": train_csv,
         "test_csv": (test_csv or f"{data_dir.rstrip('/')}/test.csv") if test else None,
         "images": {"train": truth, "test": _fingerprint(test) if test else None},
+        "content": {"train": _content(images), "test": _content(test) if test else None},
         "folds": None if fold_of is None else {"path": path, "sha256": files.sha256(fold_of.tobytes())},
         "fold_names": [one.name for one in plan],
     }  # fmt: skip
@@ -138,14 +139,16 @@ def _load_test(data_dir: str, test_csv: str, salvage: bool) -> ImageSet | None:
 
 
 def _fingerprint(images: ImageSet, *labels: np.ndarray | None) -> str:
-    """Hash of the names, truths, labels, metadata and of the shards' records, pictures included: what must be the same
-    when a run goes on."""
+    """Hash of the names, truths, labels and shards' layout: what must be the same when a run goes on."""
     truth = images.target if images.labels is None else images.labels
-    layout = json.dumps(
-        [list(map(str, images.names)), truth.tolist(), list(images.index.names), images.index.fingerprint]
-    )
-    more = b"".join(one.tobytes() for one in (images.meta, *labels) if one is not None)
+    layout = json.dumps([list(map(str, images.names)), truth.tolist(), list(images.index.names)])
+    more = b"".join(one.tobytes() for one in labels if one is not None)
     return files.sha256(layout.encode() + more)
+
+
+def _content(images: ImageSet) -> str:
+    """Hash of the pictures and the metadata, which must be the same too."""
+    return files.sha256(images.index.fingerprint.encode() + images.meta.tobytes())
 
 
 def _open_work_dir(work_dir: Path, config: Config, identity: dict, overwrite: bool) -> None:
@@ -171,8 +174,8 @@ def _require_same_run(work_dir: Path, config: Config, identity: dict) -> None:
             raise UserError(f"{work_dir} is a run with {key}={before[key]}, not {value}; "
                             f"choose another --work_dir or --overwrite")  # fmt: skip
     past = json.loads((work_dir / files.RUN_RECORD).read_text())
-    for what in ("images", "folds"):
-        known, now = past.get(what), identity[what]
+    for key, what in (("images", "images"), ("folds", "folds"), ("content", "pictures or metadata")):
+        known, now = past.get(key), identity[key]  # the first version wrote no content
         if known and now and {**known, "path": ""} != {**now, "path": ""}:
             raise UserError(f"{work_dir} is a run on other {what}; choose another --work_dir or --overwrite")
 
