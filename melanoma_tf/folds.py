@@ -85,7 +85,7 @@ def read_duplicates(path: str | os.PathLike) -> list[tuple[str, str]]:
     table = tables.read_csv(path)
     columns = ["image_name_1", "image_name_2"]
     tables.require_columns(table, tuple(columns), path)
-    stripped = (table[column].astype(str).str.strip() for column in columns)
+    stripped = (table[column].astype("str").str.strip() for column in columns)
     return list(zip(*stripped))
 
 
