@@ -2,7 +2,6 @@
 
     python benchmarks/train_step.py [--size=128] [--batch=32] [--rounds=7] [--peers=torch,keras_fit]
     python benchmarks/train_step.py --profile
-    python benchmarks/train_step.py --depthwise
 
 From the root of a checkout, on quiet cores. Each peer is a process of its own that is stopped while another one is
 timed; PyTorch lives in an environment of its own, `.venv-bench-torch`, made here where it is missing, since it is no
@@ -17,7 +16,6 @@ kernel of one step of ours.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import signal
@@ -231,35 +229,6 @@ def profile(options: argparse.Namespace, steps: int = 3, shown: int = 25) -> dic
     return {kind: round(milliseconds, 2) for kind, milliseconds in spent.most_common(shown)}
 
 
-def depthwise(options: argparse.Namespace, repeats: int = 15) -> dict[str, dict[str, float]]:
-    """Milliseconds of the filter gradient of each 5x5 depthwise convolution of B0, TensorFlow's and ours, by shape."""
-    import tensorflow as tf
-
-    from melanoma_tf.depthwise import filter_gradient
-
-    found = {}
-    for side, stride, channels in ((32, 2, 144), (16, 1, 240), (8, 1, 480), (8, 1, 672), (8, 2, 672), (4, 1, 1152)):
-        side = side * options.size // 128
-        inputs = tf.random.stateless_normal((options.batch, side, side, channels), [1, 2])
-        upstream = tf.random.stateless_normal((options.batch, side // stride, side // stride, channels), [1, 3])
-        native = {"filter_sizes": [5, 5, channels, 1], "strides": [1, stride, stride, 1], "padding": "SAME"}
-        theirs = functools.partial(tf.raw_ops.DepthwiseConv2dNativeBackpropFilter, **native)
-        ways = {
-            "tensorflow": tf.function(lambda x, dy, way=theirs: way(input=x, out_backprop=dy)),
-            "ours": tf.function(lambda x, dy, s=stride: filter_gradient(x, dy, 5, s, "SAME")),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(repeats + 2):
-            for name, way in ways.items():
-                start = time.perf_counter()
-                way(inputs, upstream).numpy()
-                seconds[name].append(time.perf_counter() - start)
-        shape = "x".join(map(str, (options.batch, side, side, channels))) + f"/{stride}"
-        found[shape] = {name: round(statistics.median(taken[2:]) * 1e3, 2) for name, taken in seconds.items()}
-        print(f"{shape}: {found[shape]}", flush=True)
-    return found
-
-
 def compare(options: argparse.Namespace) -> dict[str, object]:
     names = ["ours", *(name for name in options.peers.split(",") if name)]
     if "torch" in names:
@@ -294,18 +263,13 @@ def main() -> None:
     parser.add_argument("--peers", default="keras_fit,torch")
     parser.add_argument("--precision", default="float32", help="float32, mixed_bfloat16 or mixed_float16")
     parser.add_argument("--profile", action="store_true", help="seconds by kernel instead")
-    parser.add_argument("--depthwise", action="store_true", help="milliseconds of depthwise filter gradients instead")
     parser.add_argument("--serve", choices=sorted(BUILDERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    found: dict[str, object]
-    if options.profile:
-        found = {"profile_ms": profile(options)}
-    else:
-        found = {"depthwise_ms": depthwise(options)} if options.depthwise else compare(options)
+    found = {"profile_ms": profile(options)} if options.profile else compare(options)
     import tensorflow as tf
 
     print(json.dumps({"tensorflow": tf.__version__, "size": options.size, "batch": options.batch,

@@ -2,7 +2,7 @@
 
 oneDNN's gradient of a 5x5 depthwise filter is slow on the small maps of an EfficientNet's last stages. All products of
 all pixels of both maps, summed over the batch, are one matrix product for each channel; a fixed 0-1 matrix then adds
-those that belong to one tap. `python benchmarks/train_step.py --depthwise` prints both.
+those that belong to one tap. `python benchmarks/depthwise.py` prints both.
 """
 
 from __future__ import annotations
