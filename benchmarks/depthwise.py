@@ -1,9 +1,9 @@
-"""Filter gradients of EfficientNet-B0's 5x5 depthwise convolutions, TensorFlow's and ours: milliseconds by shape.
+"""Filter gradients of EfficientNet-B0's 5x5 depthwise convolutions, oneDNN's and TensorFlow's own: milliseconds.
 
     python benchmarks/depthwise.py [--size=128] [--batch=32] [--repeats=15]
 
-From the root of a checkout, on quiet cores. In turns, medians; prints one JSON object last. What it says decides
-`LARGEST_PRODUCT` in `melanoma_tf/depthwise.py`.
+From the root of a checkout, on quiet cores. In turns, medians; prints one JSON object last. See
+`melanoma_tf.kernels.depthwise`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ def build_ways(stride: int, channels: int) -> dict[str, Callable]:
     """`(inputs, upstream) -> gradient`, by name."""
     import tensorflow as tf
 
-    from melanoma_tf.depthwise import filter_gradient
+    from melanoma_tf.kernels.depthwise import filter_gradient
 
-    native = {"filter_sizes": [KERNEL, KERNEL, channels, 1], "strides": [1, stride, stride, 1], "padding": "SAME"}
+    sizes, strides = [KERNEL, KERNEL, channels, 1], [1, stride, stride, 1]
     return {
-        "tensorflow": tf.function(
-            lambda x, dy: tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(input=x, out_backprop=dy, **native)
+        "onednn": tf.function(
+            lambda x, dy: tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=x, filter_sizes=sizes, out_backprop=dy, strides=strides, padding="SAME"
+            )
         ),
-        "ours": tf.function(lambda x, dy: filter_gradient(x, dy, KERNEL, stride, "SAME")),
+        "own": tf.function(lambda x, dy: filter_gradient(x, dy, sizes, strides, "SAME")),
     }
 
 

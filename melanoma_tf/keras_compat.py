@@ -1,53 +1,25 @@
-"""The one file that knows Keras 2 (TensorFlow 2.15) from Keras 3 (2.16 and later), and the layers that replace Keras'.
-
-The replacements keep names, weights and outputs; they exist for speed (see the class) or for exact resume.
-"""
+"""The one file that knows Keras 2 (TensorFlow 2.15) from Keras 3 (2.16 and later)."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
+import os
 
 import tensorflow as tf
 
-from melanoma_tf.depthwise import depthwise_conv2d
-from melanoma_tf.randomness import fold_in, uniform
+from melanoma_tf.kernels import is_worth_compiling
+from melanoma_tf.kernels.normalization import batch_norm_swish
+from melanoma_tf.kernels.swish import swish
 
 keras = tf.keras  # as a variable no type for a checker, hence tf.keras in annotations and base classes
 register = keras.utils.register_keras_serializable("melanoma_tf")
 KERAS_VERSION = getattr(keras, "__version__", "2.15")  # tf.keras of TensorFlow 2.15 does not tell
 IS_KERAS_3 = int(KERAS_VERSION.split(".")[0]) >= 3
 
-_randomness = threading.local()  # MirroredStrategy traces each replica in a thread of its own
-
-
-@contextlib.contextmanager
-def step_randomness(seed: tf.Tensor) -> Iterator[None]:
-    """Within it `SeededDropout` draws from `seed` (int32[2]), so that a step is a function of its seed alone."""
-    _randomness.seed = seed
-    try:
-        yield
-    finally:
-        _randomness.seed = None
-
-
-@register
-class SeededDropout(tf.keras.layers.Dropout):
-    """Dropout whose mask is a function of the step's seed and the layer's name; Keras' own holds hidden state.
-
-    Keras 2's dropout advances a counter inside the compiled step that no checkpoint saves, so that a resumed run would
-    differ. Outside `step_randomness` it is Keras' own dropout.
-    """
-
-    def call(self, inputs, training=None):
-        seed = getattr(_randomness, "seed", None)
-        if not training or not self.rate or seed is None:
-            return super().call(inputs, training=training)
-        noise_shape = self.noise_shape or [None] * len(inputs.shape)
-        shape = [size if size is not None else tf.shape(inputs)[axis] for axis, size in enumerate(noise_shape)]
-        kept = uniform(shape, fold_in(seed, self.name)) >= self.rate
-        return inputs * tf.cast(kept, inputs.dtype) / (1.0 - self.rate)
+# Twice as wide as XLA's own choice on CPUs that have them: 8 % of a step of EfficientNet-B0. XLA reads it when it first
+# compiles, and ends the process where it does not know it, as in TensorFlow 2.15.
+WIDE_VECTORS = "--xla_cpu_prefer_vector_width"
+if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21) and WIDE_VECTORS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {WIDE_VECTORS}=512".strip()
 
 
 def _normalized_by(layer: tf.keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
@@ -71,104 +43,67 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
 
 @register
 class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
-    """BatchNormalization of Keras 3 by the fused kernel; Keras 3 takes the moments with elementwise ops, in several
-    passes. Same weights and outputs, for speed only."""
+    """BatchNormalization of Keras 3 by fused kernels; Keras 3 takes the moments with elementwise ops, in several
+    passes. Same weights and outputs, for speed only. With `swish` the swish that followed it is part of it."""
+
+    def __init__(self, swish: bool = False, **options):
+        super().__init__(**options)
+        self.swish = swish
+
+    def get_config(self):
+        return super().get_config() | {"swish": self.swish}
 
     def call(self, inputs, training=None, mask=None):
-        if training and not self.trainable:
-            return _normalized_by(self, inputs)
-        train = bool(training)
-        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=tf.cast(self.gamma, tf.float32), offset=tf.cast(self.beta, tf.float32),
-            mean=[] if train else tf.cast(self.moving_mean, tf.float32),
-            variance=[] if train else tf.cast(self.moving_variance, tf.float32),
-            epsilon=self.epsilon, is_training=train,
-        )  # fmt: skip
-        if train:
-            # The kernel's variance is the unbiased one; Keras 3 keeps the biased one.
-            count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
-            variance *= (count - 1.0) / count
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        if training and self.trainable and self.swish and is_worth_compiling(inputs.shape):
+            return self._with_swish(inputs)
+        frozen = training and not self.trainable
+        output = _normalized_by(self, inputs) if frozen else self._by_kernel(inputs, bool(training))
+        return swish(output) if self.swish else output
+
+    def _with_swish(self, inputs):
+        gamma, beta = (tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta))
+        output, mean, variance = batch_norm_swish(inputs, gamma, beta, self.epsilon)
+        self._keep(mean, variance)
+        output._before = (inputs, (mean, variance), gamma, beta, self.epsilon)  # for `layers.Excite`
         return output
 
+    def _by_kernel(self, inputs, training):
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=tf.cast(self.gamma, tf.float32), offset=tf.cast(self.beta, tf.float32),
+            mean=[] if training else tf.cast(self.moving_mean, tf.float32),
+            variance=[] if training else tf.cast(self.moving_variance, tf.float32),
+            epsilon=self.epsilon, is_training=training,
+        )  # fmt: skip
+        if training:  # the kernel's variance is the unbiased one; Keras 3 keeps the biased one
+            count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
+            self._keep(mean, variance * (count - 1.0) / count)
+        return output
 
-@register
-class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
-    """Keras' own with a faster gradient on a CPU: see `depthwise`. Same weights and outputs; no bias.
-
-    Named as Keras' own because weight files count the layers of each class by its name.
-    """
-
-    def call(self, inputs):
-        kernel = tf.cast(self.kernel if IS_KERAS_3 else self.depthwise_kernel, inputs.dtype)
-        return depthwise_conv2d(inputs, kernel, self.strides[0], self.padding.upper())
-
-
-@register
-class Conv2D(tf.keras.layers.Conv2D):
-    """Keras' own 1x1 with a bias, as a matrix product where the map is one pixel, as in squeeze-and-excitation: a
-    convolution's own cost is a multiple of the work there. Same weights and outputs, and the name for the same reason.
-    """
-
-    def call(self, inputs):
-        if inputs.shape[1:3] != (1, 1):
-            return super().call(inputs)
-        kernel, bias = (tf.cast(weight, inputs.dtype) for weight in (self.kernel, self.bias))
-        output = self.activation(tf.matmul(inputs[:, 0, 0], kernel[0, 0]) + bias)
-        return output[:, tf.newaxis, tf.newaxis]
+    def _keep(self, mean, variance):
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _swish_gradient(inputs, upstream):
-    gate = tf.sigmoid(inputs)
-    return upstream * gate * (1.0 + inputs * (1.0 - gate))
+def fast_normalization(config: dict, swish_behind: bool) -> tf.keras.layers.Layer:
+    """BatchNormalization of that configuration; where `takes_swish` says so the swish behind it can be part of it."""
+    if IS_KERAS_3:
+        return FusedBatchNormalization.from_config(config | {"swish": swish_behind})
+    return BatchNormalization.from_config(config)
 
 
-@tf.custom_gradient
-def _swish(inputs):
-    return inputs * tf.sigmoid(inputs), lambda upstream: _swish_gradient(inputs, upstream)
+def takes_swish(layer: tf.keras.layers.Layer) -> bool:
+    """Whether `fast_normalization` of a layer can take the only layer behind it, if that is swish."""
+    return IS_KERAS_3 and isinstance(layer, keras.layers.BatchNormalization) and len(layer._outbound_nodes) == 1
 
 
-@register
-def swish(inputs):
-    """x * sigmoid(x); its gradient is one compiled pass over memory where TensorFlow takes five.
-
-    Only `inputs` is kept for the gradient. A plain function, as Keras saves no other in a model.
-    """
-    return _swish(inputs)
+def layer_behind(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    """What takes its output first."""
+    return layer._outbound_nodes[0].operation
 
 
-def rebuild(model: tf.keras.Model, replace) -> tf.keras.Model:
-    """The same functional model with layers exchanged: `replace(layer)` gives a new layer, or None to keep its kind.
-
-    Weights keep their names, shapes and order; their values are initialised anew.
-    """
-
-    def clone(layer):
-        return replace(layer) or layer.__class__.from_config(layer.get_config())
-
-    return keras.models.clone_model(model, clone_function=clone)
-
-
-def accelerate(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
-    """The replacement of a layer, for `rebuild`: fused normalisation, swish in one pass, dropout without state."""
-    config = layer.get_config()
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return (FusedBatchNormalization if IS_KERAS_3 else BatchNormalization).from_config(config)
-    if isinstance(layer, keras.layers.DepthwiseConv2D) and not layer.use_bias:
-        return DepthwiseConv2D.from_config(config)
-    if type(layer) is keras.layers.Conv2D and layer.use_bias and layer.kernel_size == (1, 1):
-        return Conv2D.from_config(config)
-    if isinstance(layer, keras.layers.Activation) and _is_swish(layer):
-        return keras.layers.Activation(swish, name=layer.name)
-    if isinstance(layer, keras.layers.Dropout):
-        return SeededDropout(layer.rate, noise_shape=layer.noise_shape, name=layer.name)
-    return None
-
-
-def _is_swish(layer: tf.keras.layers.Activation) -> bool:
-    return getattr(layer.activation, "__name__", "") in ("silu", "swish") and layer.activation is not swish
+def depthwise_kernel(layer: tf.keras.layers.DepthwiseConv2D) -> tf.Variable:
+    """float32[K,K,C,1]"""
+    return layer.kernel if IS_KERAS_3 else layer.depthwise_kernel
 
 
 def as_tensorflow(variable) -> tf.Variable:
@@ -218,6 +153,34 @@ class SlotOptimizer(tf.keras.optimizers.Optimizer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"learning_rate": float(as_tensorflow(self.learning_rate))}
+
+
+def _adam_update(self, gradient, variable, learning_rate=None) -> None:
+    """Of a weight, as one kernel; Keras' own is a dozen small ones. The same formula."""
+    place = self._get_variable_index(variable) if IS_KERAS_3 else self._index_dict[self._var_key(variable)]
+    mean, square = (as_tensorflow(slots[place]) for slots in (self._momentums, self._velocities))
+    beta_1, beta_2, epsilon, rate = (
+        tf.cast(as_tensorflow(value), variable.dtype)
+        for value in (self.beta_1, self.beta_2, self.epsilon, self.learning_rate)
+    )
+    step = tf.cast(as_tensorflow(self.iterations) + 1, variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=as_tensorflow(variable).handle, m=mean.handle, v=square.handle, beta1_power=beta_1**step,
+        beta2_power=beta_2**step, lr=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon,
+        grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+    )  # fmt: skip
+
+
+class Adam(tf.keras.optimizers.Adam):
+    """Keras' own, with updates of one kernel each."""
+
+    update_step = _adam_update
+
+
+class AdamW(tf.keras.optimizers.AdamW):
+    """Keras' own, with updates of one kernel each."""
+
+    update_step = _adam_update
 
 
 def apply_summed(

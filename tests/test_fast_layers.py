@@ -5,9 +5,12 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
-from melanoma_tf import depthwise  # noqa: E402
+from melanoma_tf import keras_compat, kernels, layers  # noqa: E402
 from melanoma_tf.config import ModelConfig  # noqa: E402
-from melanoma_tf.keras_compat import Conv2D, accelerate, keras, rebuild  # noqa: E402
+from melanoma_tf.keras_compat import IS_KERAS_3, keras  # noqa: E402
+from melanoma_tf.kernels import depthwise, normalization  # noqa: E402
+from melanoma_tf.kernels.excitation import excite  # noqa: E402
+from melanoma_tf.layers import Conv2D, accelerate, rebuild  # noqa: E402
 from melanoma_tf.models import backbones, pretrained  # noqa: E402
 
 
@@ -16,8 +19,9 @@ def normal(shape, seed=0):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize("side, size, stride", [(8, 5, 1), (8, 5, 2), (6, 5, 1), (7, 5, 2), (9, 7, 1), (5, 3, 2)])
-def test_the_filter_gradient_is_tensorflows(side, size, stride, padding):
+@pytest.mark.parametrize("side, size, stride", [(8, 5, 1), (8, 5, 2), (9, 7, 1)])
+def test_the_filter_gradient_of_the_branch_is_tensorflows(side, size, stride, padding):
+    """Within a branch it is another kernel."""
     inputs, filters = normal((3, side, side, 6)), normal((size, size, 6, 1), 1)
     with tf.GradientTape() as tape:
         tape.watch(filters)
@@ -25,7 +29,7 @@ def test_the_filter_gradient_is_tensorflows(side, size, stride, padding):
         upstream = normal(output.shape, 2)
         total = tf.reduce_sum(output * upstream)
     want = tape.gradient(total, filters)
-    got = depthwise.filter_gradient(inputs, upstream, size, stride, padding)
+    got = depthwise.filter_gradient(inputs, upstream, filters.shape, [1, stride, stride, 1], padding)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
@@ -47,12 +51,114 @@ def test_values_and_both_gradients_of_the_convolution(compiled):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
-def test_large_maps_keep_tensorflows_gradient(monkeypatch):
-    monkeypatch.setattr(depthwise, "filter_gradient", lambda *_: pytest.fail("not for large maps"))
-    inputs, filters = normal((1, 16, 16, 2)), tf.Variable(normal((5, 5, 2, 1)))
+def swish_of_normalized(inputs, scale, offset):
+    mean, variance = tf.nn.moments(inputs, [0, 1, 2])
+    return tf.nn.silu(tf.nn.batch_normalization(inputs, mean, variance, offset, scale, 1e-3)), mean, variance
+
+
+def excited(maps, reduce_kernel, reduce_bias, expand_kernel, expand_bias):
+    reduced = tf.nn.silu(tf.reduce_mean(maps, [1, 2]) @ reduce_kernel + reduce_bias)
+    return maps * tf.sigmoid(reduced @ expand_kernel + expand_bias)[:, tf.newaxis, tf.newaxis]
+
+
+def with_gradients(function, *arguments):
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(depthwise.depthwise_conv2d(inputs, filters, 1, "SAME"))
-    assert tape.gradient(total, filters) is not None
+        tape.watch(arguments)
+        output = function(*arguments)
+        total = tf.reduce_sum(output * normal(output.shape, 9))
+    return output, *tape.gradient(total, arguments)
+
+
+def assert_same(ours, wanted, tolerance=2e-5):
+    for one, other in zip(ours, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * float(tf.reduce_max(tf.abs(other))))
+
+
+GATE = normal((6, 2), 3), normal((2,), 4), normal((2, 6), 5), normal((6,), 6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6, 6), (2, 7, 7, 6), (5, 1, 1, 6), (2, 5, 3, 6)])
+def test_normalization_with_swish_is_both(shape):
+    inputs, scale, offset = normal(shape) * 3.0 + 2.0, normal((6,), 1), normal((6,), 2)
+    ours = normalization.batch_norm_swish(inputs, scale, offset, 1e-3)
+    assert_same(ours, swish_of_normalized(inputs, scale, offset))
+    assert_same(with_gradients(lambda *a: normalization.batch_norm_swish(*a, 1e-3)[0], inputs, scale, offset),
+                with_gradients(lambda *a: swish_of_normalized(*a)[0], inputs, scale, offset))  # fmt: skip
+
+
+def test_the_variance_of_maps_far_from_zero():
+    inputs = normal((4, 8, 8, 6)) + 1000.0
+    _, mean, variance = normalization.batch_norm_swish(inputs, tf.ones(6), tf.zeros(6), 1e-3)
+    np.testing.assert_allclose(variance, np.var(inputs.numpy().astype(np.float64), (0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(mean, np.mean(inputs.numpy().astype(np.float64), (0, 1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6, 6), (2, 7, 7, 6), (5, 1, 1, 6)])
+def test_squeeze_and_excitation_is_the_formula(shape):
+    assert_same(with_gradients(excite, normal(shape), *GATE), with_gradients(excited, normal(shape), *GATE))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6, 6), (2, 7, 7, 6), (5, 1, 1, 6)])
+def test_normalization_with_excitation_is_all_of_them(shape):
+    def ours(inputs, scale, offset, *weights):
+        _, *moments = normalization.batch_norm_swish(inputs, scale, offset, 1e-3)
+        return normalization.batch_norm_excite(inputs, moments, scale, offset, 1e-3, *weights)
+
+    def wanted(inputs, scale, offset, *weights):
+        return excited(swish_of_normalized(inputs, scale, offset)[0], *weights)
+
+    arguments = normal(shape) * 3.0 + 2.0, normal((6,), 1), normal((6,), 2), *GATE
+    assert_same(with_gradients(ours, *arguments), with_gradients(wanted, *arguments), 5e-5)
+
+
+@pytest.mark.skipif(not IS_KERAS_3, reason="Keras 2's normalisation is one kernel by itself")
+def test_a_training_step_takes_the_kernels_and_another_device_does_not(monkeypatch):
+    """Forward and backward with the statistics of the batch: the same whatever the device, up to rounding."""
+    model = backbones.keras_efficientnet("B0", "keras", 0.0, 64)
+    images, calls = normal((8, 64, 64, 3)), []
+    start = model.get_weights()
+
+    def results():
+        model.set_weights(start)
+        with tf.GradientTape() as tape:
+            output = model(images, training=True)
+            total = tf.reduce_sum(output * normal(output.shape, 9))
+        return [output, *tape.gradient(total, model.trainable_variables), *model.get_weights()]
+
+    monkeypatch.setattr(kernels, "WORTH_COMPILING", 0)
+    whole = layers.batch_norm_excite
+    monkeypatch.setattr(layers, "batch_norm_excite", lambda *a: calls.append(1) or whole(*a))
+    ours = results()
+    assert len(calls) == 16  # every block of B0
+    for module in (kernels, layers, depthwise):
+        monkeypatch.setattr(module, "on_cpu", lambda: False)
+    elsewhere = results()
+    assert len(calls) == 16
+    largest = max(float(np.max(np.abs(one))) for one in elsewhere)
+    for one, other in zip(ours, elsewhere, strict=True):  # some gradients are 0 but for rounding: normalised away
+        np.testing.assert_allclose(one, other, atol=2e-3 * float(np.max(np.abs(other))) + 1e-6 * largest)
+
+
+def test_a_product_of_maps_is_no_excitation():
+    inputs = keras.Input((4, 4, 6))
+    model = rebuild(keras.Model(inputs, keras.layers.Multiply()([inputs, keras.layers.ReLU()(inputs)])), accelerate)
+    maps = normal((2, 4, 4, 6))
+    np.testing.assert_allclose(model(maps), maps * tf.nn.relu(maps), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name, options", [
+    ("Adam", {}), ("Adam", {"global_clipnorm": 0.5}), ("AdamW", {"weight_decay": 0.1}),
+])  # fmt: skip
+def test_adam_of_one_kernel_is_keras_own(name, options):
+    weights = [[tf.Variable(normal(shape)) for shape in ((3, 4), (5,))] for _ in range(2)]
+    ours, theirs = (getattr(module, name)(0.1, **options) for module in (keras_compat, keras.optimizers))
+    for step in range(5):
+        for optimizer, variables in zip((ours, theirs), weights):
+            optimizer.learning_rate.assign(0.1 / (step + 1))
+            gradients = [normal(variable.shape, 10 + step) for variable in variables]
+            optimizer.apply_gradients(zip(gradients, variables))
+    assert_same(*weights, 1e-6)
+    assert_same(*(keras_compat.optimizer_variables(one)[2:] for one in (ours, theirs)), 2e-5)  # 1 - 0.999 in float32
 
 
 @pytest.mark.parametrize("side", [1, 3])
@@ -73,15 +179,18 @@ def test_gradients_of_the_whole_backbone_are_keras_own(topology):
     ours = backbones.keras_efficientnet("B0", topology, 0.0, 64)
     originals = {
         "FusedBatchNormalization": keras.layers.BatchNormalization, "Conv2D": keras.layers.Conv2D,
-        "DepthwiseConv2D": keras.layers.DepthwiseConv2D,
+        "DepthwiseConv2D": keras.layers.DepthwiseConv2D, "Excite": keras.layers.Multiply,
     }  # fmt: skip
 
     def original(layer):
         kind = originals.get(type(layer).__name__)
         if getattr(layer, "activation", None) is not None and isinstance(layer, keras.layers.Activation):
             name = getattr(layer.activation, "__name__", "")
-            return keras.layers.Activation("linear" if name == "linear" else "swish", name=layer.name)
-        return kind.from_config(layer.get_config()) if kind else None
+            within = getattr(layer.input._keras_history[0], "swish", False)
+            return keras.layers.Activation("linear" if name == "linear" and not within else "swish", name=layer.name)
+        config = layer.get_config()
+        config.pop("swish", None)
+        return kind.from_config(config) if kind else None
 
     plain = rebuild(ours, original)
     plain.set_weights(ours.get_weights())

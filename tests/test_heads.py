@@ -18,7 +18,8 @@ from .conftest import settings
 tf = pytest.importorskip("tensorflow")
 
 from melanoma_tf.auxiliary import AUXILIARY, auxiliary_losses  # noqa: E402
-from melanoma_tf.keras_compat import keras, step_randomness  # noqa: E402
+from melanoma_tf.keras_compat import keras  # noqa: E402
+from melanoma_tf.layers import step_randomness  # noqa: E402
 from melanoma_tf.models import backbones, build_model, save_model_weights  # noqa: E402
 from melanoma_tf.models.heads import POOLINGS, AttentionPooling, GeneralizedMean  # noqa: E402
 from melanoma_tf.train.objective import Objective  # noqa: E402

@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     {"errors", "config", "configs", "schema", "predictions", "metrics", "files", "tables", "dicom", "command_line",
-     "auxiliary", "balance", "cluster", "cross_fit", "depthwise", "embeddings", "evaluation", "fold_counts",
-     "keras_compat", "paired", "precision", "progress", "randomness", "ranges", "targets", "__init__"},
+     "auxiliary", "balance", "cluster", "cross_fit", "embeddings", "evaluation", "fold_counts",
+     "kernels", "keras_compat", "layers", "paired", "precision", "progress", "randomness", "ranges", "targets",
+     "__init__"},
     {"data", "augment", "models", "losses", "schedules", "optimizers", "distribute", "folds", "ensemble", "context",
      "calibration", "submission", "audit"},
     {"inference", "miniature", "report"},

@@ -16,14 +16,8 @@ from melanoma_tf.errors import UserError
 
 tf = pytest.importorskip("tensorflow")
 
-from melanoma_tf.keras_compat import (  # noqa: E402
-    IS_KERAS_3,
-    FusedBatchNormalization,
-    SeededDropout,
-    keras,
-    step_randomness,
-    swish,
-)  # fmt: skip
+from melanoma_tf.keras_compat import IS_KERAS_3, FusedBatchNormalization, keras  # noqa: E402
+from melanoma_tf.layers import SeededDropout, step_randomness, swish  # noqa: E402
 from melanoma_tf.models import (  # noqa: E402  # noqa: E402
     BACKBONES,
     backbones,

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from melanoma_tf.errors import UserError
-from melanoma_tf.keras_compat import SeededDropout, accelerate, keras, rebuild
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.layers import SeededDropout, accelerate, rebuild
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_VARIANCE = (0.229**2, 0.224**2, 0.225**2)
@@ -35,7 +36,7 @@ def keras_efficientnet(version: str, topology: str, drop_connect: float, size: i
         if isinstance(layer, keras.layers.Normalization):
             return normalization(layer.name)
         changed = _as_torchvision(layer, version) if topology == "torchvision" else _padding_within(layer)
-        return _stochastic_depth(layer, drop_connect) or accelerate(changed or layer) or changed
+        return _stochastic_depth(layer, drop_connect) or accelerate(layer, changed) or changed
 
     return rebuild(template, replace)
 

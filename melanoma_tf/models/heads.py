@@ -12,7 +12,8 @@ import tensorflow as tf
 from melanoma_tf.auxiliary import AUXILIARY, auxiliary_heads
 from melanoma_tf.config import ModelConfig
 from melanoma_tf.errors import UserError, nearest
-from melanoma_tf.keras_compat import SeededDropout, keras, register
+from melanoma_tf.keras_compat import keras, register
+from melanoma_tf.layers import SeededDropout
 from melanoma_tf.targets import classes
 
 GEM_POWER = 3.0

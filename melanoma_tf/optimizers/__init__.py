@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from melanoma_tf.config import TrainConfig
 from melanoma_tf.errors import UserError, nearest
-from melanoma_tf.keras_compat import keras
+from melanoma_tf.keras_compat import Adam, AdamW, keras
 from melanoma_tf.optimizers import addons
 from melanoma_tf.optimizers.adaptive import Lamb, RectifiedAdam
 
@@ -14,12 +14,12 @@ NOT_DECAYED = ["bias", "gamma", "beta", "power"]  # power: of GeM pooling
 
 
 def _adam(config: TrainConfig, **common) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(config.learning_rate, **common)
+    return Adam(config.learning_rate, **common)
 
 
 def _adamw(config: TrainConfig, **common) -> keras.optimizers.Optimizer:
     """Adam with decoupled decay, multiplied by the learning rate (Loshchilov & Hutter 2019), weights only."""
-    optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay, **common)
+    optimizer = AdamW(config.learning_rate, weight_decay=config.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from melanoma_tf.config import Config
-from melanoma_tf.keras_compat import keras, step_randomness
+from melanoma_tf.keras_compat import keras
+from melanoma_tf.layers import step_randomness
 from melanoma_tf.models.normalizations import normalizations, running_statistics
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.step import compiled_augmentation

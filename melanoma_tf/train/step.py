@@ -12,7 +12,8 @@ import tensorflow as tf
 from melanoma_tf.augment import augment, mix
 from melanoma_tf.config import Config
 from melanoma_tf.distribute import average_over_replicas
-from melanoma_tf.keras_compat import keras, scaled_loss, step_randomness, unscaled_gradients
+from melanoma_tf.keras_compat import keras, scaled_loss, unscaled_gradients
+from melanoma_tf.layers import step_randomness
 from melanoma_tf.models.normalizations import running_statistics, statistics_kept
 from melanoma_tf.randomness import fold_in
 from melanoma_tf.train.followers import Follower
