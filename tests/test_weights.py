@@ -93,7 +93,7 @@ def keras_file(path, backbone):
         if isinstance(layer, keras.layers.Activation):
             return keras.layers.Activation("swish", name=layer.name)
         kind = keras.layers.BatchNormalization if "bn" in layer.name else layer.__class__
-        return kind.from_config(layer.get_config())
+        return kind.from_config({name: value for name, value in layer.get_config().items() if name != "swish"})
 
     plain = keras.Sequential([keras.Input((32, 32, 3)), *map(own, backbone.layers[1:])])
     plain.set_weights(backbone.get_weights())
