@@ -68,12 +68,13 @@ class DepthwiseConv2D(tf.keras.layers.DepthwiseConv2D):
 
 @register
 class Conv2D(tf.keras.layers.Conv2D):
-    """Keras' own 1x1 as a matrix product, on a CPU and where the map is one pixel, as in squeeze-and-excitation: a
-    convolution's own cost is a multiple of the work there. Same weights and outputs, and the name for the same reason.
+    """Keras' own 1x1 as a matrix product, in training on a CPU, and where the map is one pixel, as in
+    squeeze-and-excitation: a convolution's own cost is a multiple of the work there. In inference TensorFlow makes one
+    kernel of a convolution and the normalisation behind it. Same weights and outputs, and the name for the same reason.
     """
 
-    def call(self, inputs):
-        if inputs.shape[1:3] != (1, 1) and not on_cpu():
+    def call(self, inputs, training=None):
+        if inputs.shape[1:3] != (1, 1) and not (training and on_cpu()):
             return super().call(inputs)
         kernel = tf.reshape(tf.cast(self.kernel, inputs.dtype), self.kernel.shape[2:])
         rows = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel)
@@ -86,8 +87,8 @@ class Conv2D(tf.keras.layers.Conv2D):
 
 @register
 class Excite(tf.keras.layers.Multiply):
-    """The Multiply at the end of squeeze-and-excitation; on a CPU all of that at once, with the normalisation and
-    swish in front of it, by the weights of the two convolutions whose own results are not needed then."""
+    """The Multiply at the end of squeeze-and-excitation; in training on a CPU all of that at once, with normalisation
+    and swish in front of it, by the weights of the two convolutions whose own results are not needed then."""
 
     def __call__(self, inputs, *args, **options):
         if hasattr(inputs[-1], "_keras_history"):
@@ -95,8 +96,8 @@ class Excite(tf.keras.layers.Multiply):
             self._convolutions = lambda: convolutions  # as an attribute they would be layers of this one
         return super().__call__(inputs, *args, **options)
 
-    def call(self, inputs):
-        if not self._convolutions() or not is_worth_compiling(inputs[0].shape):
+    def call(self, inputs, training=None):
+        if not training or not self._convolutions() or not is_worth_compiling(inputs[0].shape):
             return super().call(inputs)
         maps, weights = inputs[0], []
         for layer in self._convolutions():

@@ -169,7 +169,8 @@ def test_point_convolution_equals_keras(side):
     ours = Conv2D.from_config(plain.get_config())
     ours.build(inputs.shape)
     ours.set_weights(plain.get_weights())
-    np.testing.assert_allclose(ours(inputs), want, rtol=1e-6, atol=1e-6)
+    for training in (True, False):
+        np.testing.assert_allclose(ours(inputs, training=training), want, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("topology", ["keras", "torchvision"])
