@@ -15,8 +15,9 @@ register = keras.utils.register_keras_serializable("melanoma_tf")
 KERAS_VERSION = getattr(keras, "__version__", "2.15")  # tf.keras of TensorFlow 2.15 does not tell
 IS_KERAS_3 = int(KERAS_VERSION.split(".")[0]) >= 3
 
-# Twice as wide as XLA's own choice on CPUs that have them: 8 % of a step of EfficientNet-B0. XLA reads it when it first
-# compiles, and ends the process where it does not know it, as in TensorFlow 2.15.
+# Twice as wide as XLA's own choice on CPUs that have them; XLA_FLAGS=--xla_cpu_prefer_vector_width=256 before
+# `benchmarks/train_step.py` shows the other. XLA reads it when it first compiles, and ends the process where it does
+# not know it, as in TensorFlow 2.15.
 WIDE_VECTORS = "--xla_cpu_prefer_vector_width"
 if tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21) and WIDE_VECTORS not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {WIDE_VECTORS}=512".strip()

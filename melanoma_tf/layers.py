@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -89,6 +89,8 @@ class Conv2D(tf.keras.layers.Conv2D):
 class Excite(tf.keras.layers.Multiply):
     """The Multiply at the end of squeeze-and-excitation; in training on a CPU all of that at once, with normalisation
     and swish in front of it, by the weights of the two convolutions whose own results are not needed then."""
+
+    _convolutions: Callable[[], tuple[tf.keras.layers.Conv2D, ...]] = tuple  # none, before it is part of a model
 
     def __call__(self, inputs, *args, **options):
         if hasattr(inputs[-1], "_keras_history"):

@@ -111,6 +111,22 @@ def test_normalization_with_excitation_is_all_of_them(shape):
     assert_same(with_gradients(ours, *arguments), with_gradients(wanted, *arguments), 5e-5)
 
 
+@pytest.mark.parametrize("kind, tolerance", [("bfloat16", 0.06), ("float16", 0.01)])
+def test_sixteen_bits_are_summed_in_32(kind, tolerance):
+    shape, scale, offset = (4, 32, 32, 6), tf.ones(6), tf.zeros(6)
+
+    def ours(inputs, *weights):
+        output, *moments = normalization.batch_norm_swish(inputs, scale, offset, 1e-3)
+        gated = normalization.batch_norm_excite(inputs, moments, scale, offset, 1e-3, *weights)
+        return tf.cast(gated + excite(output, *weights), tf.float32)
+
+    full = [normal(shape), *GATE]
+    half = [tf.cast(one, kind) for one in full]
+    results = [[tf.cast(one, tf.float32) for one in with_gradients(ours, *arguments)] for arguments in (half, full)]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance * float(tf.reduce_max(tf.abs(other))))
+
+
 @pytest.mark.skipif(not IS_KERAS_3, reason="Keras 2's normalisation is one kernel by itself")
 def test_a_training_step_takes_the_kernels_and_another_device_does_not(monkeypatch):
     """Forward and backward with the statistics of the batch: the same whatever the device, up to rounding."""

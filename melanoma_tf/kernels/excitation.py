@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from melanoma_tf.kernels.normalization import compiled, gate_gradients, gate_of, over_map, slices
+from melanoma_tf.kernels.normalization import add_up, compiled, gate_gradients, gate_of, over_map, slices
 
 
 def excite(inputs: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
@@ -42,9 +42,9 @@ def _scaled(maps, gate, added):
 
 @compiled
 def _partial_products(maps, others):
-    return sum(one * other for one, other in zip(slices(maps), slices(others)))
+    return add_up(one * other for one, other in zip(slices(maps), slices(others)))
 
 
 @compiled
 def _partial_sums(maps):
-    return sum(slices(maps))
+    return add_up(slices(maps))

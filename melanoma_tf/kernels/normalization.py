@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterable
 
 import tensorflow as tf
+
+from melanoma_tf.kernels.swish import swish_gradient
 
 SLICES = 8  # of a map, at most; more are slower to compile and no faster
 SHIFT_ROWS = 64
@@ -127,10 +130,10 @@ def _partial_moments(inputs):
     would cancel."""
     rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
     shift = tf.reduce_mean(tf.cast(rows[:: max(rows.shape[0] // SHIFT_ROWS, 1)], tf.float32), 0)
-    return _sum(tf.complex(part - shift, tf.square(part - shift)) for part in slices(inputs)), shift
+    return add_up(tf.complex(part - shift, tf.square(part - shift)) for part in slices(inputs)), shift
 
 
-def _sum(parts):
+def add_up(parts: Iterable[tf.Tensor]) -> tf.Tensor:
     return functools.reduce(operator.add, parts)
 
 
@@ -151,12 +154,12 @@ def _gated(inputs, mean, scale, offset, gate):
 
 @compiled
 def _partial_means(inputs, mean, scale, offset):
-    return _sum(_swish((part - mean) * scale + offset) for part in slices(inputs))
+    return add_up(_swish((part - mean) * scale + offset) for part in slices(inputs))
 
 
 @compiled
 def _partial_products(inputs, mean, scale, offset, upstream):
-    return _sum(_swish((part - mean) * scale + offset) * above
+    return add_up(_swish((part - mean) * scale + offset) * above
                 for part, above in zip(slices(inputs), slices(upstream)))  # fmt: skip
 
 
@@ -170,9 +173,7 @@ def _here(values, mean, scale, offset, beyond):
     if gating:
         gate, into_mean = (tf.reshape(one, [-1, *[1] * (len(values.shape) - 2), one.shape[-1]]) for one in gating)
         upstream = upstream * gate + into_mean
-    output = (values - mean) * scale + offset
-    sigmoid = tf.sigmoid(output)
-    return upstream * sigmoid * (1.0 + output * (1.0 - sigmoid))
+    return swish_gradient((values - mean) * scale + offset, upstream)
 
 
 @compiled
@@ -181,7 +182,7 @@ def _partial_gradients(inputs, mean, scale, offset, beyond):
     for part, above in zip(slices(inputs), slices(beyond[0])):
         here = _here(part, mean, scale, offset, (above, *beyond[1:]))
         parts.append(tf.complex(here, here * (part - mean)))
-    return _sum(parts)
+    return add_up(parts)
 
 
 @compiled
