@@ -1,5 +1,7 @@
 """Layers that replace Keras' for speed: the same values and the same gradients."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ tf = pytest.importorskip("tensorflow")
 from melanoma_tf import keras_compat, kernels, layers  # noqa: E402
 from melanoma_tf.config import ModelConfig  # noqa: E402
 from melanoma_tf.keras_compat import IS_KERAS_3, keras  # noqa: E402
-from melanoma_tf.kernels import depthwise, normalization  # noqa: E402
+from melanoma_tf.kernels import depthwise, expansion, normalization  # noqa: E402
 from melanoma_tf.kernels.excitation import excite  # noqa: E402
 from melanoma_tf.layers import Conv2D, accelerate, rebuild  # noqa: E402
 from melanoma_tf.models import backbones, pretrained  # noqa: E402
@@ -111,6 +113,23 @@ def test_normalization_with_excitation_is_all_of_them(shape):
     assert_same(with_gradients(ours, *arguments), with_gradients(wanted, *arguments), 5e-5)
 
 
+@pytest.mark.parametrize("shape, shift", [((3, 4, 6, 5), 0.0), ((2, 7, 7, 5), 3.0), ((64, 1, 1, 5), -3.0)])
+def test_expansion_is_a_product_with_normalization_and_swish(shape, shift):
+    def product(inputs, kernel):
+        return tf.linalg.matmul(inputs, kernel[tf.newaxis, tf.newaxis])
+
+    def ours(inputs, kernel, scale, offset):
+        return expansion.expand_norm_swish(product(inputs, kernel), inputs, kernel, scale, offset, 1e-3)
+
+    def wanted(inputs, kernel, scale, offset):
+        return swish_of_normalized(product(inputs, kernel), scale, offset)
+
+    arguments = normal(shape) * 2.0 + shift, normal((5, 20), 1), normal((20,), 2), normal((20,), 3)
+    assert_same(ours(*arguments), wanted(*arguments))
+    assert_same(with_gradients(lambda *a: ours(*a)[0], *arguments),
+                with_gradients(lambda *a: wanted(*a)[0], *arguments))  # fmt: skip
+
+
 @pytest.mark.parametrize("kind, tolerance", [("bfloat16", 0.06), ("float16", 0.01)])
 def test_sixteen_bits_are_summed_in_32(kind, tolerance):
     shape, scale, offset = (4, 32, 32, 6), tf.ones(6), tf.zeros(6)
@@ -127,11 +146,19 @@ def test_sixteen_bits_are_summed_in_32(kind, tolerance):
         np.testing.assert_allclose(one, other, atol=tolerance * float(tf.reduce_max(tf.abs(other))))
 
 
+def counted(calls, function):
+    def call(*arguments):
+        calls[function.__name__] += 1
+        return function(*arguments)
+
+    return call
+
+
 @pytest.mark.skipif(not IS_KERAS_3, reason="Keras 2's normalisation is one kernel by itself")
 def test_a_training_step_takes_the_kernels_and_another_device_does_not(monkeypatch):
     """Forward and backward with the statistics of the batch: the same whatever the device, up to rounding."""
     model = backbones.keras_efficientnet("B0", "keras", 0.0, 64)
-    images, calls = normal((8, 64, 64, 3)), []
+    images, calls = normal((8, 64, 64, 3)), Counter()
     start = model.get_weights()
 
     def results():
@@ -142,14 +169,15 @@ def test_a_training_step_takes_the_kernels_and_another_device_does_not(monkeypat
         return [output, *tape.gradient(total, model.trainable_variables), *model.get_weights()]
 
     monkeypatch.setattr(kernels, "WORTH_COMPILING", 0)
-    whole = layers.batch_norm_excite
-    monkeypatch.setattr(layers, "batch_norm_excite", lambda *a: calls.append(1) or whole(*a))
+    for module, name in ((layers, "batch_norm_excite"), (keras_compat, "expand_norm_swish")):
+        monkeypatch.setattr(module, name, counted(calls, getattr(module, name)))
     ours = results()
-    assert len(calls) == 16  # every block of B0
+    every_block, with_many_pixels = 16, 3
+    assert calls == {"batch_norm_excite": every_block, "expand_norm_swish": with_many_pixels}
     for module in (kernels, layers, depthwise):
         monkeypatch.setattr(module, "on_cpu", lambda: False)
     elsewhere = results()
-    assert len(calls) == 16
+    assert calls.total() == every_block + with_many_pixels
     largest = max(float(np.max(np.abs(one))) for one in elsewhere)
     for one, other in zip(ours, elsewhere, strict=True):  # some gradients are 0 but for rounding: normalised away
         np.testing.assert_allclose(one, other, atol=2e-3 * float(np.max(np.abs(other))) + 1e-6 * largest)
@@ -175,6 +203,17 @@ def test_adam_of_one_kernel_is_keras_own(name, options):
             optimizer.apply_gradients(zip(gradients, variables))
     assert_same(*weights, 1e-6)
     assert_same(*(keras_compat.optimizer_variables(one)[2:] for one in (ours, theirs)), 2e-5)  # 1 - 0.999 in float32
+
+
+@pytest.mark.parametrize("worth", [0, 2**30])
+def test_standardization_equals_keras(worth, monkeypatch):
+    monkeypatch.setattr(kernels, "WORTH_COMPILING", worth)
+    constants = {"mean": (0.5, 0.4, 0.3), "variance": (0.04, 0.05, 0.06)}
+    plain, ours = keras.layers.Normalization(**constants), layers.Normalization(**constants)
+    images = normal((2, 5, 7, 3))
+    np.testing.assert_allclose(ours(images), plain(images), rtol=1e-6, atol=1e-6)
+    again = layers.Normalization.from_config(ours.get_config())
+    np.testing.assert_array_equal(again(images), ours(images))
 
 
 @pytest.mark.parametrize("side", [1, 3])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Elements of a batch of maps. Steps on smaller ones, as in tests and the demo, are few and short beside the compilation
-# of kernels for each shape; all of EfficientNet-B0's maps at 128 px and a batch of 32 are larger.
-WORTH_COMPILING = 2**18
+# Elements of a batch of maps. On smaller ones, as EfficientNet-B0's last at 128 px and a batch of 32 and all of the tests'
+# and the demo's, TensorFlow's own kernels are as fast, and no shape has to be compiled.
+WORTH_COMPILING = 2**20
 
 
 def on_cpu() -> bool:

@@ -1,7 +1,7 @@
 """Batch normalisation with the swish behind it, and squeeze-and-excitation too, in few passes over memory, for CPUs.
 
 A pass is one compiled loop with one output, as XLA makes it of elementwise operations on a CPU; its own sums over rows
-are slow. So sums are taken by adding slices of the maps, and two sums go through one pass as the parts of a complex
+are slow. So sums are taken by adding slices of the maps, and several sums go through one pass as the bits of a complex
 number. What comes after normalisation is computed again for the gradient, which costs less than to keep and to read it:
 nothing but the inputs is kept.
 """
@@ -38,9 +38,10 @@ def batch_norm_swish(
         line = (mean, scale * inverse, offset)
 
         def gradient(upstream, *_):
-            return _gradients(inputs, line, inverse, (upstream,))
+            sums = _totals(_partial_gradients(inputs, *line, upstream))
+            return _gradients(inputs, line, inverse, sums, upstream)
 
-        return (_normalized(inputs, *line), mean, variance), gradient
+        return (normalized(inputs, *line), mean, variance), gradient
 
     return normalize(inputs, scale, offset)
 
@@ -61,17 +62,25 @@ def batch_norm_excite(
     @tf.custom_gradient
     def multiply(inputs, scale, offset, *weights):
         line = (mean, scale * inverse, offset)
-        squeezed = tf.cast(over_map(_partial_means(inputs, *line)) / pixels, inputs.dtype)
+        total, *ungated = _three_sums(_partial_slopes(inputs, *line))
+        squeezed = tf.cast(total / pixels, inputs.dtype)
 
         def gradient(upstream):
-            into_gate = over_map(_partial_products(inputs, *line, upstream))
+            into_gate, *gated = _three_sums(_partial_products(inputs, *line, upstream))
             gate, into_mean, into_weights = gate_gradients(squeezed, weights, into_gate)
-            beyond = (upstream, gate, into_mean / pixels)
-            return *_gradients(inputs, line, inverse, beyond), *into_weights
+            gating = [tf.cast(one, tf.float32) for one in (gate, into_mean / pixels)]
+            sums = [tf.reduce_sum(gating[0] * one + gating[1] * other, 0) for one, other in zip(gated, ungated)]
+            return *_gradients(inputs, line, inverse, sums, upstream, *gating), *into_weights
 
         return _gated(inputs, *line, gate_of(squeezed, *weights)), gradient
 
     return multiply(inputs, scale, offset, *weights)
+
+
+@compiled
+def standardize(inputs: tf.Tensor, mean: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+    """Of any shape, with a mean and a deviation that broadcast."""
+    return (inputs - mean) / deviation
 
 
 def gate_of(squeezed, reduce_kernel, reduce_bias, expand_kernel, expand_bias):
@@ -116,12 +125,15 @@ def _moments(inputs):
     return first + shift, second - tf.square(first)
 
 
-def _gradients(inputs, line, inverse, beyond):
-    """Into inputs, scale and offset."""
+def _gradients(inputs, line, inverse, sums, upstream, *gating):
+    """Into inputs, scale and offset.
+
+    Args: sums: over all pixels of the gradient before swish, and of that times the centred inputs.
+    """
     count = float(inputs.shape.num_elements() // inputs.shape[-1])
-    into_offset, product = _totals(_partial_gradients(inputs, *line, beyond))
+    into_offset, product = sums
     shares = (into_offset / count, product * tf.square(inverse) / count)
-    return _into_inputs(inputs, *line, beyond, *shares), product * inverse, into_offset
+    return _into_inputs(inputs, *line, *shares, upstream, *gating), product * inverse, into_offset
 
 
 @compiled
@@ -142,7 +154,7 @@ def _swish(value):
 
 
 @compiled
-def _normalized(inputs, mean, scale, offset):
+def normalized(inputs, mean, scale, offset):
     return tf.cast(_swish((tf.cast(inputs, tf.float32) - mean) * scale + offset), inputs.dtype)
 
 
@@ -152,41 +164,59 @@ def _gated(inputs, mean, scale, offset, gate):
     return tf.cast(output * tf.cast(gate, tf.float32)[:, tf.newaxis, tf.newaxis], inputs.dtype)
 
 
+def _three_sums(parts: tf.Tensor) -> list[tf.Tensor]:
+    """Sums float32[B,C] over maps of what was `_packed`, complex128[B,N,C]."""
+    values = tf.bitcast(parts, tf.float32)
+    return tf.unstack(over_map(tf.reshape(values, [*parts.shape, 4])), axis=-1)[:3]
+
+
+def _packed(*parts: tf.Tensor) -> tf.Tensor:
+    """Three of float32 as the bits of one complex128."""
+    first, second, third = (tf.cast(tf.bitcast(part, tf.uint32), tf.uint64) for part in parts)
+    pair = tf.bitwise.bitwise_or(first, tf.bitwise.left_shift(second, tf.constant(32, tf.uint64)))
+    return tf.complex(tf.bitcast(pair, tf.float64), tf.bitcast(third, tf.float64))
+
+
 @compiled
-def _partial_means(inputs, mean, scale, offset):
-    return add_up(_swish((part - mean) * scale + offset) for part in slices(inputs))
+def _partial_slopes(inputs, mean, scale, offset):
+    """Of swish, of its slope and of that times the centred inputs: what the gradient of a mean needs, too."""
+    parts = []
+    for part in slices(inputs):
+        value = (part - mean) * scale + offset
+        slope = swish_gradient(value, 1.0)
+        parts.append((_swish(value), slope, slope * (part - mean)))
+    return _packed(*map(add_up, zip(*parts)))
 
 
 @compiled
 def _partial_products(inputs, mean, scale, offset, upstream):
-    return add_up(_swish((part - mean) * scale + offset) * above
-                for part, above in zip(slices(inputs), slices(upstream)))  # fmt: skip
-
-
-def _here(values, mean, scale, offset, beyond):
-    """The gradient where the normalised values are: back through the gate, if there is one, and through swish.
-
-    Args: values [B,...,C]; beyond: the gradient of what comes out, and of a gate [B,C] its value and what goes into the
-    mean of each map.
-    """
-    upstream, *gating = (tf.cast(one, tf.float32) for one in beyond)
-    if gating:
-        gate, into_mean = (tf.reshape(one, [-1, *[1] * (len(values.shape) - 2), one.shape[-1]]) for one in gating)
-        upstream = upstream * gate + into_mean
-    return swish_gradient((values - mean) * scale + offset, upstream)
+    """The same with what comes from above as a factor."""
+    parts = []
+    for part, above in zip(slices(inputs), slices(upstream)):
+        value = (part - mean) * scale + offset
+        here = swish_gradient(value, above)
+        parts.append((_swish(value) * above, here, here * (part - mean)))
+    return _packed(*map(add_up, zip(*parts)))
 
 
 @compiled
-def _partial_gradients(inputs, mean, scale, offset, beyond):
+def _partial_gradients(inputs, mean, scale, offset, upstream):
     parts = []
-    for part, above in zip(slices(inputs), slices(beyond[0])):
-        here = _here(part, mean, scale, offset, (above, *beyond[1:]))
+    for part, above in zip(slices(inputs), slices(upstream)):
+        here = swish_gradient((part - mean) * scale + offset, above)
         parts.append(tf.complex(here, here * (part - mean)))
     return add_up(parts)
 
 
 @compiled
-def _into_inputs(inputs, mean, scale, offset, beyond, mean_gradient, slope):
-    values = tf.cast(inputs, tf.float32)
-    here = _here(values, mean, scale, offset, beyond)
+def _into_inputs(inputs, mean, scale, offset, mean_gradient, slope, upstream, *gating):
+    """Back through the gate, if there is one, through swish and through normalisation.
+
+    Args: gating: of a gate [B,C] its value and what goes into the mean of each map.
+    """
+    values, above = (tf.cast(one, tf.float32) for one in (inputs, upstream))
+    if gating:
+        gate, into_mean = (one[:, tf.newaxis, tf.newaxis] for one in gating)
+        above = above * gate + into_mean
+    here = swish_gradient((values - mean) * scale + offset, above)
     return tf.cast(scale * (here - mean_gradient - (values - mean) * slope), inputs.dtype)

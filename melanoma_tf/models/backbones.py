@@ -12,7 +12,7 @@ from functools import partial
 
 from melanoma_tf.errors import UserError
 from melanoma_tf.keras_compat import keras
-from melanoma_tf.layers import SeededDropout, accelerate, rebuild
+from melanoma_tf.layers import Normalization, SeededDropout, accelerate, rebuild
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_VARIANCE = (0.229**2, 0.224**2, 0.225**2)
@@ -50,7 +50,7 @@ def _stochastic_depth(layer: keras.layers.Layer, drop_connect: float) -> keras.l
 
 def normalization(name: str = "normalization") -> keras.layers.Layer:
     """(x - mean) / deviation of ImageNet, constants of the layer."""
-    return keras.layers.Normalization(axis=-1, mean=IMAGENET_MEAN, variance=IMAGENET_VARIANCE, name=name)
+    return Normalization(axis=-1, mean=IMAGENET_MEAN, variance=IMAGENET_VARIANCE, name=name)
 
 
 def _padding_within(layer: keras.layers.Layer) -> keras.layers.Layer | None:
