@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Elements of a batch of maps. On smaller ones, as EfficientNet-B0's last at 128 px and a batch of 32 and all of the tests'
-# and the demo's, TensorFlow's own kernels are as fast, and no shape has to be compiled.
+# Elements of a batch of maps. On smaller ones, as EfficientNet-B0's last at 128 px and a batch of 32 and all of those
+# in the tests and the demo, TensorFlow's own kernels are as fast, and no shape has to be compiled.
 WORTH_COMPILING = 2**20
 
 
