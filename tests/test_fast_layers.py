@@ -130,6 +130,14 @@ def test_expansion_is_a_product_with_normalization_and_swish(shape, shift):
                 with_gradients(lambda *a: wanted(*a)[0], *arguments))  # fmt: skip
 
 
+def test_weights_that_cancel_leave_no_negative_variance():
+    inputs, factors = normal((4, 8, 8, 1)) * 100.0, normal((40,), 1)
+    inputs, kernel = tf.concat([inputs, inputs * 3.1], 3), tf.stack([factors * 3.1, -factors])
+    product = tf.linalg.matmul(inputs, kernel[tf.newaxis, tf.newaxis])
+    output, _, variance = expansion.expand_norm_swish(product, inputs, kernel, tf.ones(40), tf.zeros(40), 1e-5)
+    assert np.all(variance >= 0) and np.all(np.abs(output) < 0.1)
+
+
 @pytest.mark.parametrize("kind, tolerance", [("bfloat16", 0.06), ("float16", 0.01)])
 def test_sixteen_bits_are_summed_in_32(kind, tolerance):
     shape, scale, offset = (4, 32, 32, 6), tf.ones(6), tf.zeros(6)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from melanoma_tf.kernels.normalization import SHIFT_ROWS, compiled, normalized
 from melanoma_tf.kernels.swish import swish_gradient
 
-MANY_ROWS = 64  # times the channels: below, products of weights with weights cost as much as the maps
+MANY_ROWS = 64  # times the channels; below, the small products cost what the passes save
 
 
 def is_worth_expanding(inputs: tf.Tensor) -> bool:
@@ -63,7 +63,8 @@ def _moments(gram, kernel, shift, count):
     means = gram[-1, :-1] / count
     covariance = gram[:-1, :-1] / count - means[:, tf.newaxis] * means
     mean = tf.linalg.matvec(kernel, means + shift, transpose_a=True)
-    return mean, tf.reduce_sum(kernel * tf.matmul(covariance, kernel), 0)
+    variance = tf.reduce_sum(kernel * tf.matmul(covariance, kernel), 0)
+    return mean, tf.maximum(variance, 0.0)  # of weights that cancel rounding can leave less
 
 
 @compiled
